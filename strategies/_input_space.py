@@ -4,7 +4,19 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from retrograde import Params, layer_matrix, of_layer_matrix
+from retrograde import Net, Params, layer_matrix, of_head, of_layer_matrix, weighted_layers
+
+
+def empty_space(net: Net, params: Params) -> dict[str, Float[Tensor, "input input"]]:
+    """For each layer, a matrix of zeros, as large as its inputs.
+
+    If the task is given, the head is left out, since each task has output units of its own.
+    """
+    layers = weighted_layers(net, params)
+    if net.units is not None:
+        layers = [layer for layer in layers if not of_head(f"{layer}.")]
+    matrices = {layer: layer_matrix(params, layer) for layer in layers}
+    return {layer: value.new_zeros(2 * value.shape[1:]) for layer, value in matrices.items()}
 
 
 def main_directions(

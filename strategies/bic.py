@@ -11,7 +11,6 @@ from retrograde import (
     Decay,
     ExemplarReplay,
     ExperienceEnd,
-    FutureFact,
     Net,
     NonNegative,
     Params,
@@ -43,14 +42,12 @@ class BiC(ExemplarReplay):
     # Not domain-incremental: there is no new class to correct.
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "class")
     probes: ClassVar[bool] = False  # predictions are the corrected outputs of the model
+    later_classes_in_loss: ClassVar[bool] = False  # they are masked
 
     lr: Rate = 0.1
     temperature: Rate = 2.0
     held_out: Decay = 0.1  # the share of examples that are held out of training
     decay: NonNegative = 1e-3  # half of it times (scale - 1)² + shift² is added to the fitted loss
-
-    def knows_ahead(self) -> tuple[FutureFact, ...]:
-        return ()  # the outputs of later classes are in no loss
 
     def schedule(self) -> Schedule:
         return super().schedule()._replace(held_out=self.held_out)

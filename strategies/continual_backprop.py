@@ -7,18 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from retrograde import (
-    Batch,
-    Decay,
-    Limit,
-    Net,
-    Params,
-    Rate,
-    State,
-    StepData,
-    Strategy,
-    UserError,
-)
+from retrograde import Batch, Decay, Limit, Net, Params, Rate, State, StepData, Strategy, UserError
 
 from ._hidden_units import (
     HiddenLayer,
@@ -28,6 +17,8 @@ from ._hidden_units import (
     mean_over_examples,
     started_anew,
 )
+
+PER_UNIT = ("age", "activation", "utility")
 
 
 @dataclass(frozen=True)
@@ -72,49 +63,50 @@ class ContinualBackprop(Strategy):
         layers = hidden_layers(net, state.params)
         outputs = activations(state.params, data.incoming, layers)
         state = net.update(state, net.grad(state.params, data.incoming), self.lr)
-        of_layer = {}
-        replaced = state.extra["bounds"][layers[0].name].new_zeros(())
         # All layers are tested at the parameters after the step, before any unit starts anew.
         trained = state.params
+        bounds = state.extra["bounds"]
+        of_layer = {}
+        replaced = []
         for layer in layers:
             name = layer.name
-            tested = self._tested(
-                state.extra["layers"][name], outputs[name], data.incoming, _sizes(trained, layer)
-            )
+            before = state.extra["layers"][name]
+            tested = self._tested(before, outputs[name], data.incoming, trained, layer)
             chosen = self._chosen(tested)
             drawn = 2 * net.uniform(1, trained[f"{name}.weight"].shape[1], name=name) - 1
-            weights = state.extra["bounds"][name] * drawn
-            state = started_anew(state, layer, chosen, weights)
-            of_layer[name] = _after(tested, chosen)
-            replaced = replaced + chosen.sum()
-        extra = state.extra | {"layers": of_layer}
-        return state.replace(extra=extra).log(replaced=replaced)
+            state = started_anew(state, layer, chosen, bounds[name] * drawn)
+            cleared = {key: torch.where(chosen, 0.0, tested[key]) for key in PER_UNIT}
+            of_layer[name] = cleared | {"due": tested["due"] - chosen.sum()}
+            replaced.append(chosen.sum())
+        state = state.replace(extra=state.extra | {"layers": of_layer})
+        return state.log(replaced=torch.stack(replaced).sum().float())
 
     def _tested(
         self,
         before: Params,
         outputs: Float[Tensor, "row unit"],
         examples: Batch,
-        sizes: tuple[Float[Tensor, " unit"], Float[Tensor, " unit"]],
+        params: Params,
+        layer: HiddenLayer,
     ) -> Params:
         """The age, the activation, the utility and the number due of a layer after one more step.
 
         Args:
             before: The same after the last step.
-            outputs: The activations.
-            examples: The examples, some of which may be padding.
-            sizes: The mean sizes of each unit's incoming and outgoing weights.
+            outputs: The activations; 0 for padding.
+            examples: The examples.
+            params: The parameters after the step.
+            layer: The layer.
         """
         decay = self.utility_decay
-        incoming, outgoing = sizes
         age = before["age"] + 1
         mean = mean_over_examples(outputs, examples)
         activation = decay * before["activation"] + (1 - decay) * mean
-        worth = outgoing
+        worth = params[f"{layer.following}.weight"].abs().mean(0)
         if self.utility == "adaptable":
             is_real = examples.weight[:, None] > 0
             outputs = (outputs - activation / (1 - decay**age)) * is_real
-            worth = outgoing / incoming
+            worth = worth / params[f"{layer.name}.weight"].abs().mean(1)
         size = mean_over_examples(outputs.abs(), examples)
         utility = decay * before["utility"] + (1 - decay) * size * worth
         mature = (age > self.maturity).to(age)
@@ -129,19 +121,3 @@ class ContinualBackprop(Strategy):
         mature = age > self.maturity
         worst = torch.where(mature, corrected, torch.inf).argmin()
         return mature & (torch.arange(len(age), device=age.device) == worst) & (tested["due"] >= 1)
-
-
-def _sizes(
-    params: Params, layer: HiddenLayer
-) -> tuple[Float[Tensor, " unit"], Float[Tensor, " unit"]]:
-    """The mean sizes of each unit's incoming and outgoing weights."""
-    incoming = params[f"{layer.name}.weight"].abs().mean(1)
-    return incoming, params[f"{layer.following}.weight"].abs().mean(0)
-
-
-def _after(tested: Params, chosen: Bool[Tensor, " unit"]) -> Params:
-    """The state of a layer once the chosen unit is new."""
-    cleared = {
-        name: torch.where(chosen, 0.0, tested[name]) for name in ("age", "activation", "utility")
-    }
-    return cleared | {"due": tested["due"] - chosen.sum()}

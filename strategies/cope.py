@@ -12,7 +12,6 @@ from retrograde import (
     Batch,
     Count,
     Decay,
-    FutureFact,
     Net,
     Params,
     Policy,
@@ -42,6 +41,7 @@ class CoPE(Replay):
 
     task_weighting: ClassVar[TaskWeighting | None] = "refused"  # one loss over all examples
     probes: ClassVar[bool] = False  # the prototypes answer, not the head
+    later_classes_in_loss: ClassVar[bool] = False  # it is on embeddings
 
     lr: Rate = 0.01
     policy: Policy = "balanced"
@@ -49,23 +49,16 @@ class CoPE(Replay):
     temperature: Rate = 0.1
     momentum: Decay = 0.99  # the share of a prototype that stays in a step
 
-    def knows_ahead(self) -> tuple[FutureFact, ...]:
-        # The model's outputs are in no loss.
-        return tuple(fact for fact in super().knows_ahead() if fact != "classes")
-
     def modules(
         self, shape: tuple[int, ...], outputs: int, features: int | None
     ) -> dict[str, nn.Module]:
         if features is None:
-            raise UserError(
-                "CoPE needs features; the model has no module named head. Choose another model."
-            )
+            raise UserError("CoPE needs a model with a module named head. Choose another model.")
         return {"embed": nn.Linear(features, self.embedding)}
 
     def init(self, net: Net, params: Params) -> dict[str, Any]:
-        like = next(iter(params.values()))
-        prototypes = normalize(net.uniform(net.outputs, self.embedding).to(like))
-        return {"prototypes": prototypes, "seen": like.new_zeros(net.outputs)}
+        prototypes = normalize(net.uniform(net.outputs, self.embedding).to(params["embed.weight"]))
+        return {"prototypes": prototypes, "seen": torch.zeros_like(prototypes[:, 0])}
 
     def step(self, net: Net, state: State, data: StepData) -> State:
         batch = data.combined
@@ -105,48 +98,32 @@ def proxy_loss(
     seen: Float[Tensor, " unit"],
     temperature: float,
 ) -> Float[Tensor, ""]:
-    """The pseudo-prototypical proxy loss, divided by the number of rows.
-
-    Args:
-        embeddings: Embeddings of norm 1.
-        batch: The examples; padding does not count.
-        prototypes: The prototype of each class.
-        seen: 1 for the classes that have a prototype, else 0.
-        temperature: The divisor of inner products.
-    """
+    """The pseudo-prototypical proxy loss of embeddings of norm 1, divided by the number of rows."""
     real = batch.weight > 0
-    # Before the first example no class counts, and padding would divide 0 by 0.
+    # Classes without a prototype do not count; if all rows are padding, that would divide 0 by 0.
     seen = torch.where(real.any(), seen, 1.0)
 
-    def near(inner: Tensor) -> Tensor:
+    def near(others: Tensor) -> Tensor:
         # Less the largest inner product, 1: only ratios count, and none overflows.
-        return ((inner - 1) / temperature).exp()
+        return ((embeddings @ others.T - 1) / temperature).exp()
 
-    # Near to a class: exp(inner product / temperature); first to prototypes, then to examples.
-    to_prototypes = near(embeddings @ prototypes.T) * seen
-    units = torch.arange(len(prototypes), device=batch.y.device)
-    own_class = (batch.y[:, None] == units).to(embeddings.dtype)
-    # For each example and class: the nearness to the prototypes of all other classes.
-    other_units = 1 - torch.eye(len(prototypes), dtype=embeddings.dtype, device=real.device)
-    to_others = to_prototypes @ other_units
-    to_own = (to_prototypes * own_class).sum(1)
-    others_of_own = (to_others * own_class).sum(1)
+    # The nearness of each row to each prototype, and to the prototypes of all other classes.
+    to_class = near(prototypes) * seen
+    away = to_class @ (1 - torch.eye(len(prototypes)).to(embeddings))
 
-    # Attraction; pseudo-prototypes are constants to the gradient.
-    constant = near(embeddings @ embeddings.detach().T)
-    same = (batch.y[:, None] == batch.y) & real
-    pseudo = same & ~torch.eye(len(real), dtype=torch.bool, device=real.device)
-    to_pseudo = (constant / (constant + others_of_own[:, None]) * pseudo).sum(1)
-    mean_share = (to_own / (to_own + others_of_own) + to_pseudo) / same.sum(1).clamp(min=1)
-    attraction = torch.where(real, mean_share, 1.0).log()
+    # Attraction to the prototype of the own class and, as constants, to the class's other rows.
+    own = batch.y[:, None]
+    others = (own == batch.y) & real & ~torch.eye(len(real), dtype=torch.bool, device=real.device)
+    to_own = to_class.gather(1, own)
+    away_from_own = away.gather(1, own)
+    pseudo = near(embeddings.detach())
+    to_others = (pseudo / (pseudo + away_from_own) * others).sum(1, keepdim=True)
+    mean_share = (to_own / (to_own + away_from_own) + to_others) / (1 + others.sum(1, keepdim=True))
+    attraction = torch.where(real[:, None], mean_share, 1.0).log()
 
-    # Repulsion of each example from each example of another class, and from that one's prototype.
-    to_examples = near(embeddings @ embeddings.T)
-    others_of_each = to_others @ own_class.T
-    of_prototype = to_prototypes @ own_class.T
-    # 1 - p, which is not lost in rounding as p gets close to 1.
-    rest = others_of_each / (to_examples + others_of_each)
-    rest = (rest + others_of_each / (of_prototype + others_of_each)) / 2
-    different = (batch.y[:, None] != batch.y) & real & real[:, None]
-    repulsion = torch.where(different, rest, 1.0).log().sum(1)
+    # Repulsion from rows of other classes and their prototypes: 1 - p, not rounded if p is near 1.
+    away = away[:, batch.y]
+    rest = (away / (near(embeddings) + away) + away / (to_class[:, batch.y] + away)) / 2
+    different = (own != batch.y) & real & real[:, None]
+    repulsion = torch.where(different, rest, 1.0).log().sum(1, keepdim=True)
     return -(attraction + repulsion).sum() / real.sum().clamp(min=1)

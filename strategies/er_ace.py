@@ -8,7 +8,6 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from retrograde import (
-    FutureFact,
     Losses,
     Net,
     Params,
@@ -32,12 +31,9 @@ class ERACE(Replay):
     """
 
     classes_only: ClassVar[bool] = True
+    later_classes_in_loss: ClassVar[bool] = False  # they are masked
 
     lr: Rate = 0.1
-
-    def knows_ahead(self) -> tuple[FutureFact, ...]:
-        # The units of later classes are masked.
-        return tuple(fact for fact in super().knows_ahead() if fact != "classes")
 
     def init(self, net: Net, params: Params) -> Params:
         like = next(iter(params.values()))

@@ -12,7 +12,6 @@ from retrograde import (
     POLICIES,
     Batch,
     Count,
-    FutureFact,
     Memory,
     Net,
     Params,
@@ -39,16 +38,13 @@ class ERAML(Replay):
     """
 
     classes_only: ClassVar[bool] = True
+    later_classes_in_loss: ClassVar[bool] = False  # they are masked
 
     lr: Rate = 0.1
     candidates: Count = 200  # examples of memory among which positives and negatives are drawn
     temperature: Rate = 0.1
     # The contrastive loss is multiplied by temperature / base_temperature.
     base_temperature: Rate = 0.07
-
-    def knows_ahead(self) -> tuple[FutureFact, ...]:
-        # The units of later classes are masked.
-        return tuple(fact for fact in super().knows_ahead() if fact != "classes")
 
     def memory(self) -> Memory:
         drawn = max(self.replay_batch, min(self.candidates, self.buffer_size))

@@ -13,7 +13,6 @@ from retrograde import (
     Batch,
     Count,
     ExperienceEnd,
-    FutureFact,
     Net,
     NonNegative,
     Params,
@@ -39,14 +38,12 @@ class FeCAM(Strategy):
 
     classes_only: ClassVar[bool] = True
     probes: ClassVar[bool] = False  # predictions are not those of the model
+    later_classes_in_loss: ClassVar[bool] = False  # a class without a mean is never predicted
 
     power: Rate = 0.5  # lambda of Tukey's transform; 1: none
     shrink_variance: Rate = 1.0  # gamma_1, times the mean variance
     shrink_covariance: NonNegative = 1.0  # gamma_2, times the mean covariance
     rounds: Count = 2  # of shrinking: 2 in the authors' code, 1 in that for vision transformers
-
-    def knows_ahead(self) -> tuple[FutureFact, ...]:
-        return ()  # a class without a mean is never predicted
 
     def init(self, net: Net, params: Params) -> dict[str, Any]:
         size = math.prod(net.shape)
@@ -91,22 +88,21 @@ class FeCAM(Strategy):
         self, covariance: Float64[Tensor, "feature feature"]
     ) -> Float64[Tensor, "feature feature"]:
         """The shrunk covariance divided by the standard deviations, with 1 on the diagonal."""
-        identity = torch.eye(len(covariance), dtype=torch.double).to(covariance)
+        is_variance = torch.eye(len(covariance), device=covariance.device) > 0
         for _ in range(self.rounds):
-            others = covariance * (1 - identity)
+            others = covariance.masked_fill(is_variance, 0.0)
             # As in the authors' code, covariances of 0, as of a constant feature, do not count.
             mean_covariance = others.sum() / (others != 0).sum().clamp(min=1)
             mean_variance = covariance.diagonal().mean()
-            covariance = (
-                covariance
-                + self.shrink_variance * mean_variance * identity
-                + self.shrink_covariance * mean_covariance * (1 - identity)
+            on_diagonal = self.shrink_variance * mean_variance
+            covariance = covariance + torch.where(
+                is_variance, on_diagonal, self.shrink_covariance * mean_covariance
             )
         # Of a class with one example, every variance is 0.
         smallest = torch.finfo(covariance.dtype).tiny
         deviations = covariance.diagonal().clamp(min=smallest).sqrt()
         correlation = covariance / torch.outer(deviations, deviations)
-        return correlation * (1 - identity) + identity
+        return correlation.masked_fill(is_variance, 1.0)
 
     def _transformed(self, x: Float64[Tensor, "*_ feature"]) -> Float64[Tensor, "*_ feature"]:
         return x.sign() * x.abs() ** self.power
@@ -120,11 +116,10 @@ class FeCAM(Strategy):
     ) -> Float[Tensor, "row unit"]:
         extra = state.extra
         means = extra["sums"] / extra["counts"].clamp(min=1)[:, None]
+        means = normalize(self._transformed(means))
         features = normalize(self._transformed(x.flatten(1).double()))
         distances = []
-        for mean, precision in zip(
-            normalize(self._transformed(means)), extra["precisions"], strict=True
-        ):
+        for mean, precision in zip(means, extra["precisions"], strict=True):
             away = features - mean
             distances.append(((away @ precision) * away).sum(1))
         scores = -torch.stack(distances, dim=1)

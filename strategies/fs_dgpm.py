@@ -24,14 +24,11 @@ from retrograde import (
     TaskWeighting,
     clipped,
     layer_inputs,
-    layer_matrix,
-    of_head,
     sgd,
     shuffled_rows,
-    weighted_layers,
 )
 
-from ._input_space import main_directions, within
+from ._input_space import empty_space, main_directions, within
 
 
 @dataclass(frozen=True)
@@ -70,14 +67,8 @@ class FSDGPM(Strategy):
         return Reservoir(self.buffer_size, self.replay_batch)
 
     def init(self, net: Net, params: Params) -> dict[str, Any]:
-        inputs = {layer: layer_matrix(params, layer)[0] for layer in weighted_layers(net, params)}
-        if net.units is not None:
-            inputs = {layer: x for layer, x in inputs.items() if not of_head(f"{layer}.")}
         # A direction is a column; there is one for each input, so that no shape changes later.
-        return {
-            "space": {layer: torch.zeros_like(x.outer(x)) for layer, x in inputs.items()},
-            "importance": {layer: torch.ones_like(x) for layer, x in inputs.items()},
-        }
+        return of_importance_1(empty_space(net, params))
 
     def step(self, net: Net, state: State, data: StepData) -> State:
         # The compiler reads annotations, and knows no dictionaries of dictionaries.
@@ -128,5 +119,10 @@ class FSDGPM(Strategy):
             total = inputs[layer].square().sum()
             directions, chosen = main_directions(inputs[layer], total, threshold)
             space[layer] = directions * chosen
-        importance = {layer: torch.ones_like(value[0]) for layer, value in space.items()}
-        return state.replace(extra={"space": space, "importance": importance})
+        return state.replace(extra=of_importance_1(space))
+
+
+def of_importance_1(space: Params) -> dict[str, Params]:
+    """The directions of each layer, all of importance 1."""
+    ones = {layer: torch.ones_like(directions[0]) for layer, directions in space.items()}
+    return {"space": space, "importance": ones}

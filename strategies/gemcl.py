@@ -1,6 +1,5 @@
 """GeMCL: features pretrained for a generative classifier, which is learned in closed form."""
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,7 +10,6 @@ from torch import Tensor
 from retrograde import (
     Batch,
     Episode,
-    FutureFact,
     MetaStrategy,
     Net,
     Params,
@@ -60,6 +58,7 @@ class GeMCL(Strategy):
 
     classes_only: ClassVar[bool] = True
     probes: ClassVar[bool] = False  # predictions are not those of the model
+    later_classes_in_loss: ClassVar[bool] = False  # a class without examples is never predicted
 
     meta_lr: Rate = 0.001  # of the pretraining steps
     shape: Rate = 100.0  # alpha of the prior
@@ -67,9 +66,6 @@ class GeMCL(Strategy):
 
     def pretraining(self) -> MetaStrategy:
         return _Generative(meta_lr=self.meta_lr, shape=self.shape, scale=self.scale)
-
-    def knows_ahead(self) -> tuple[FutureFact, ...]:
-        return ()  # a class without examples is never predicted
 
     def init(self, net: Net, params: Params) -> dict[str, Any]:
         x = next(iter(params.values())).new_zeros(1, *net.shape)
@@ -89,7 +85,7 @@ class GeMCL(Strategy):
         x: Float[Tensor, "row *shape"],
         task: Int64[Tensor, " row"] | None,
     ) -> Float[Tensor, "row unit"]:
-        chunks = net.features(state.params, x).tensor_split(tuple(range(CHUNK, len(x), CHUNK)))
+        chunks = torch.split(net.features(state.params, x), CHUNK)
         scores = [predictive_scores(state.extra, each, self.shape, self.scale) for each in chunks]
         return torch.cat(scores)
 
@@ -99,11 +95,7 @@ def class_moments(features: Float[Tensor, "row feature"], batch: Batch, outputs:
     classes = class_indicators(batch, outputs)
     # Double precision, so that variances of many examples keep their digits.
     exact = features.double()
-    return {
-        "counts": classes.sum(0),
-        "sums": classes.T @ exact,
-        "squares": classes.T @ exact**2,
-    }
+    return {"counts": classes.sum(0), "sums": classes.T @ exact, "squares": classes.T @ exact**2}
 
 
 def predictive_scores(
@@ -131,4 +123,4 @@ def predictive_scores(
     width = features.shape[1]
     gammas = width * (torch.lgamma(alpha + 0.5) - torch.lgamma(alpha))
     scores = densities.sum(-1) + gammas
-    return scores.masked_fill(counts == 0, -math.inf).to(features.dtype)
+    return scores.masked_fill(counts == 0, -torch.inf).to(features.dtype)

@@ -23,10 +23,9 @@ from retrograde import (
     of_head,
     of_layer_matrix,
     shuffled_rows,
-    weighted_layers,
 )
 
-from ._input_space import main_directions
+from ._input_space import empty_space, main_directions
 
 
 @dataclass(frozen=True)
@@ -59,15 +58,8 @@ class GPM(Strategy):
             )
 
     def init(self, net: Net, params: Params) -> Params:
-        layers = weighted_layers(net, params)
-        if net.units is not None:
-            layers = [layer for layer in layers if not of_head(f"{layer}.")]
-        matrices = {layer: layer_matrix(params, layer) for layer in layers}
         # The memory of a layer is a projection, whose size does not grow with its directions.
-        return {
-            layer: value.new_zeros(value.shape[1], value.shape[1])
-            for layer, value in matrices.items()
-        }
+        return empty_space(net, params)
 
     def step(self, net: Net, state: State, data: StepData) -> State:
         after = net.update(state, net.grad(state.params, data.incoming), self.lr)

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import grad
+from torch.func import grad, vmap
 
 from retrograde import (
     Batch,
@@ -77,46 +77,30 @@ class HAL(Replay):
 
         # Anchors are no examples, so running statistics do not follow them.
         penalty = net.without_statistics().grad_of_loss(anchor_loss, state.params)
-        total = added(gradient, penalty)
-        after = net.update(state, total, self.lr)
-        mean_feature = self._mean_feature(
-            net, after.params, state.extra["mean_feature"], data.incoming
-        )
+        after = net.update(state, added(gradient, penalty), self.lr)
+        features = net.features(after.params, data.incoming.x)
+        batch_mean = vmap(mean, in_dims=(1, None))(features, data.incoming.weight)
+        mean_feature = self.decay * state.extra["mean_feature"] + (1 - self.decay) * batch_mean
         return after.replace(extra=state.extra | {"mean_feature": mean_feature})
 
-    def _mean_feature(
-        self, net: Net, params: Params, before: Float[Tensor, " feature"], incoming: Batch
-    ) -> Float[Tensor, " feature"]:
-        """The running mean of the features, after the incoming examples."""
-        features = net.features(params, incoming.x)
-        total = (features * incoming.weight[:, None]).sum(0)
-        count = incoming.weight.sum().clamp(min=1)
-        batch_mean = total / count
-        return self.decay * before + (1 - self.decay) * batch_mean
-
     def end_experience(self, net: Net, state: State, end: ExperienceEnd) -> State:
-        none = torch.zeros_like(state.extra["has_anchor"][0])
-        classes = seen_classes(none, end.examples)
-        here = torch.arange(net.tasks, device=none.device) == net.experience
+        extra = state.extra
+        here = net.experience[None]
+        classes = seen_classes(torch.zeros_like(extra["has_anchor"][0]), end.examples)
         anchors = self._anchors(net, state, end, classes)
-        task_anchors = {"anchors": anchors, "has_anchor": classes}
-        all_anchors = {
-            name: torch.where(here.reshape(-1, *[1] * value.ndim), value, state.extra[name])
-            for name, value in task_anchors.items()
+        after = {
+            "anchors": extra["anchors"].index_copy(0, here, anchors[None]),
+            "has_anchor": extra["has_anchor"].index_copy(0, here, classes[None]),
+            "mean_feature": torch.zeros_like(extra["mean_feature"]),
         }
-        mean_feature = torch.zeros_like(state.extra["mean_feature"])
-        return state.replace(extra=all_anchors | {"mean_feature": mean_feature})
+        return state.replace(extra=after)
 
     def _anchors(
-        self,
-        net: Net,
-        state: State,
-        end: ExperienceEnd,
-        classes: Float[Tensor, " unit"],
+        self, net: Net, state: State, end: ExperienceEnd, classes: Float[Tensor, " unit"]
     ) -> Float[Tensor, "unit *shape"]:
         """The anchors of a finished task; 0 for units that are not among its classes."""
         params = state.params
-        tuned = self._tune(net, params, end)
+        tuned = self._tuned(net, params, end)
         task = end.examples.task[0]
         units = torch.arange(net.outputs, device=task.device)
 
@@ -125,9 +109,8 @@ class HAL(Replay):
             before = net.row_losses(net.logits(params, anchors), batch)
             after = net.row_losses(net.logits(tuned, anchors), batch)
             gaps = net.features(params, anchors) - state.extra["mean_feature"]
-            distance = (gaps**2).sum(-1)
             # Low for inputs whose loss training on the memory would raise (equation 6).
-            costs = before - after + self.closeness * distance
+            costs = before - after + self.closeness * (gaps**2).sum(-1)
             return torch.where(classes > 0, costs, 0.0).sum()
 
         anchors = net.uniform(net.outputs, *net.shape).to(classes.dtype)
@@ -136,7 +119,7 @@ class HAL(Replay):
         mask = classes.reshape(-1, *[1] * len(net.shape))
         return torch.where(mask > 0, anchors, 0.0)
 
-    def _tune(self, net: Net, params: Params, end: ExperienceEnd) -> Params:
+    def _tuned(self, net: Net, params: Params, end: ExperienceEnd) -> Params:
         """The parameters after one pass of plain SGD over the memory."""
         if end.memory is None:
             return params

@@ -13,7 +13,6 @@ from retrograde import (
     Count,
     ExemplarMemory,
     ExperienceEnd,
-    FutureFact,
     Memory,
     Net,
     Params,
@@ -44,6 +43,7 @@ class ICaRL(Strategy):
     task_weighting: ClassVar[TaskWeighting | None] = "not needed"
     # Not domain-incremental: the output of an earlier task's class never learns a label again.
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "class")
+    later_classes_in_loss: ClassVar[bool] = False  # they are masked
 
     lr: Rate = 0.1
     buffer_size: Count = 200  # exemplars kept, in equal shares of the classes so far
@@ -51,9 +51,6 @@ class ICaRL(Strategy):
     temperature: Rate = 1.0
     # True: features and their means have norm 1: in the paper, not in Mammoth's first release.
     normalised: bool = True
-
-    def knows_ahead(self) -> tuple[FutureFact, ...]:
-        return ()  # the outputs of later classes are in no loss
 
     def schedule(self) -> Schedule:
         return Schedule("incoming and memory")

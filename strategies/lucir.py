@@ -13,7 +13,6 @@ from retrograde import (
     Count,
     ExemplarReplay,
     ExperienceEnd,
-    FutureFact,
     Net,
     NonNegative,
     Params,
@@ -58,6 +57,7 @@ class LUCIR(ExemplarReplay):
     # Not domain-incremental: there is no new class.
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "class")
     probes: ClassVar[bool] = False  # the cosine head answers, not the model's
+    later_classes_in_loss: ClassVar[bool] = False  # they are masked
 
     lr: Rate = 0.1
     scale: Rate = 1.0  # of cosines, at the start
@@ -65,9 +65,6 @@ class LUCIR(ExemplarReplay):
     ranking: NonNegative = 1.0  # the weight of the margin ranking loss
     margin: NonNegative = 0.5
     rivals: Count = 2  # new classes that an exemplar's class is ahead of
-
-    def knows_ahead(self) -> tuple[FutureFact, ...]:
-        return ()  # the outputs of later classes are in no loss
 
     def modules(
         self, shape: tuple[int, ...], outputs: int, features: int | None

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from retrograde import FutureFact, Net, Params, State, StepData, Strategy, class_sums
+from retrograde import Net, Params, State, StepData, Strategy, class_sums
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,9 @@ class NCM(Strategy):
 
     classes_only: ClassVar[bool] = True
     probes: ClassVar[bool] = False  # predictions are not those of the model
+    later_classes_in_loss: ClassVar[bool] = False  # a class without a mean is never predicted
 
     distance: Literal["cosine", "euclidean"] = "cosine"
-
-    def knows_ahead(self) -> tuple[FutureFact, ...]:
-        return ()  # a class without a mean is never predicted
 
     def init(self, net: Net, params: Params) -> dict[str, Any]:
         # Double precision, so that the order of the examples makes no difference.

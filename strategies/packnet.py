@@ -12,7 +12,6 @@ from retrograde import (
     Count,
     ExperienceEnd,
     Fraction,
-    FutureFact,
     Limit,
     Net,
     Params,
@@ -46,15 +45,14 @@ class PackNet(Strategy):
 
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task",)
     boundaries: ClassVar[Boundaries | None] = "tasks"
+    # Later tasks have no part in the loss, nor in what is pruned.
+    later_classes_in_loss: ClassVar[bool] = False
 
     lr: Rate = 0.1
     pruned_share: Fraction = 0.5  # of the weights that a task has trained in a layer
     retrain_epochs: Limit = 1  # passes over the task's examples after its pruning
     retrain_lr: Rate = 0.01
     retrain_batch: Count = 10
-
-    def knows_ahead(self) -> tuple[FutureFact, ...]:
-        return ()  # later tasks have no part in the loss, nor in what is pruned
 
     def init(self, net: Net, params: Params) -> Params:
         head = [value for name, value in params.items() if of_head(name)]
@@ -85,8 +83,7 @@ class PackNet(Strategy):
         params = state.params
         for epoch in range(self.retrain_epochs):
             random = net.uniform(len(end.examples.x), name=f"epoch {epoch}")
-            order = shuffled_rows(random, end.examples.weight)
-            for rows in torch.split(order, self.retrain_batch):
+            for rows in torch.split(shuffled_rows(random, end.examples.weight), self.retrain_batch):
                 after = sgd(params, net.grad(params, end.examples.at(rows)), self.retrain_lr)
                 params = trained(net, state, net.experience, after, params)
         return params
@@ -101,8 +98,8 @@ class PackNet(Strategy):
         def logits(number: int) -> Float[Tensor, "row unit"]:
             # Free weights belong to the present task, until it ends, and to those to come.
             latest = torch.where(net.experience > number, number, FREE)
-            masks = {name: owner <= latest for name, owner in state.extra.items()}
-            used = {name: state.params[name] * mask for name, mask in masks.items()}
+            owners = state.extra.items()
+            used = {name: state.params[name] * (owner <= latest) for name, owner in owners}
             return net.logits(state.params | used, x, task)
 
         # The networks of all tasks predict all rows, since the rows may be of different tasks.

@@ -11,7 +11,6 @@ from torch.nn.functional import linear
 
 from retrograde import (
     Boundaries,
-    FutureFact,
     Net,
     Params,
     Rate,
@@ -37,11 +36,9 @@ class Progressive(Strategy):
     boundaries: ClassVar[Boundaries | None] = "tasks"
     grows: ClassVar[bool] = True
     probes: ClassVar[bool] = False  # the model is one of several columns
+    later_classes_in_loss: ClassVar[bool] = False  # a column is made when its task begins
 
     lr: Rate = 0.1
-
-    def knows_ahead(self) -> tuple[FutureFact, ...]:
-        return ()  # a column is made when its task begins
 
     def init(self, net: Net, params: Params) -> dict[str, Any]:
         layers = [

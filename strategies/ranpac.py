@@ -11,7 +11,6 @@ from torch import Tensor
 from retrograde import (
     Batch,
     Count,
-    FutureFact,
     Net,
     Params,
     Rate,
@@ -35,12 +34,10 @@ class RanPAC(Strategy):
 
     classes_only: ClassVar[bool] = True
     probes: ClassVar[bool] = False  # predictions are not those of the model
+    later_classes_in_loss: ClassVar[bool] = False  # a class without examples is never predicted
 
     projection: Count = 2000
     strength: Rate = 1000.0
-
-    def knows_ahead(self) -> tuple[FutureFact, ...]:
-        return ()  # a class without examples is never predicted
 
     def init(self, net: Net, params: Params) -> dict[str, Any]:
         size = self.projection

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from retrograde import (
     Batch,
-    FutureFact,
     Net,
     Params,
     Rate,
@@ -33,11 +32,9 @@ class Ridge(Strategy):
 
     classes_only: ClassVar[bool] = True
     probes: ClassVar[bool] = False  # predictions are not those of the model
+    later_classes_in_loss: ClassVar[bool] = False  # a class without examples is never predicted
 
     strength: Rate = 1.0
-
-    def knows_ahead(self) -> tuple[FutureFact, ...]:
-        return ()  # a class without examples is never predicted
 
     def init(self, net: Net, params: Params) -> dict[str, Any]:
         size = math.prod(net.shape) + 1

@@ -11,7 +11,6 @@ from torch.nn.functional import normalize
 from retrograde import (
     Batch,
     Count,
-    FutureFact,
     Net,
     Params,
     Rate,
@@ -42,15 +41,12 @@ class SCR(Replay):
     task_weighting: ClassVar[TaskWeighting | None] = "refused"  # one loss over all examples
     views: ClassVar[int] = 2
     probes: ClassVar[bool] = False  # the nearest mean answers, not the head
+    later_classes_in_loss: ClassVar[bool] = False  # it is on embeddings
 
     lr: Rate = 0.1
     replay_batch: Count = 100  # examples drawn per step
     temperature: Rate = 0.07
     projection: Count = 128  # the number of the projector's outputs
-
-    def knows_ahead(self) -> tuple[FutureFact, ...]:
-        # The model's outputs are in no loss.
-        return tuple(fact for fact in super().knows_ahead() if fact != "classes")
 
     def modules(
         self, shape: tuple[int, ...], outputs: int, features: int | None

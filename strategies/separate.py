@@ -11,7 +11,6 @@ from torch.func import vmap
 from retrograde import (
     Boundaries,
     ExperienceEnd,
-    FutureFact,
     Net,
     Params,
     Rate,
@@ -32,11 +31,10 @@ class Separate(Strategy):
 
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task",)
     boundaries: ClassVar[Boundaries | None] = "tasks"
+    # Every task has its network from the start, which no other task uses.
+    later_classes_in_loss: ClassVar[bool] = False
 
     lr: Rate = 0.1
-
-    def knows_ahead(self) -> tuple[FutureFact, ...]:
-        return ()  # every task has its network from the start, which no other task uses
 
     def init(self, net: Net, params: Params) -> dict[str, Params]:
         initial = params | net.buffers

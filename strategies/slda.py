@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from retrograde import Batch, Decay, FutureFact, Net, Params, State, StepData, Strategy
+from retrograde import Batch, Decay, Net, Params, State, StepData, Strategy
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,9 @@ class SLDA(Strategy):
 
     classes_only: ClassVar[bool] = True
     probes: ClassVar[bool] = False  # predictions are not those of the model
+    later_classes_in_loss: ClassVar[bool] = False  # a class without a mean is never predicted
 
     shrinkage: Decay = 1e-4
-
-    def knows_ahead(self) -> tuple[FutureFact, ...]:
-        return ()  # a class without a mean is never predicted
 
     def init(self, net: Net, params: Params) -> dict[str, Any]:
         size = math.prod(net.shape)

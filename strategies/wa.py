@@ -10,7 +10,6 @@ from retrograde import (
     HEAD,
     ExemplarReplay,
     ExperienceEnd,
-    FutureFact,
     Net,
     Params,
     Rate,
@@ -39,13 +38,11 @@ class WA(ExemplarReplay):
 
     # Not domain-incremental: there is no new class to align or to weigh.
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "class")
+    later_classes_in_loss: ClassVar[bool] = False  # they are masked
 
     lr: Rate = 0.1
     temperature: Rate = 2.0
     clip_head: bool = True  # True: the weights of the head are never below 0
-
-    def knows_ahead(self) -> tuple[FutureFact, ...]:
-        return ()  # the outputs of later classes are in no loss
 
     def init(self, net: Net, params: Params) -> dict[str, Any]:
         weight = params.get(WEIGHT)

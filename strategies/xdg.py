@@ -10,7 +10,6 @@ from torch.func import vmap
 
 from retrograde import (
     Boundaries,
-    FutureFact,
     Net,
     Params,
     Rate,
@@ -34,12 +33,11 @@ class XdG(Strategy):
 
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task",)
     boundaries: ClassVar[Boundaries | None] = "tasks"
+    # Every task has its gates from the start, which no other task uses.
+    later_classes_in_loss: ClassVar[bool] = False
 
     lr: Rate = 0.1
     active_share: Share = 0.2  # of each hidden layer's units
-
-    def knows_ahead(self) -> tuple[FutureFact, ...]:
-        return ()  # every task has its gates from the start, which no other task uses
 
     def init(self, net: Net, params: Params) -> Params:
         layers = layers_of_hidden_units(net, params)

@@ -409,6 +409,8 @@ def test_a_declared_scenario_is_neither_passed_nor_failed():
         ("lwf", {}, ()),
         ("lwf", {"among": "all"}, ("classes",)),
         ("icarl", {}, ()),
+        ("er_ace", {}, ()),
+        ("er_ace", {"policy": "ring-at-end"}, ("length",)),
     ],
 )
 def test_a_strategy_declares_what_it_knows_ahead(name, settings, known):

@@ -304,6 +304,16 @@ def test_a_part_imports_public_names_and_its_siblings_alone(path):
             assert name in importlib.import_module(module).__all__
 
 
+def test_a_strategy_is_read_in_130_lines():
+    sizes = {
+        path.stem: len(path.read_text(encoding="utf-8").splitlines())
+        for path in FILES
+        if path.parent.name == "strategies" and not path.stem.startswith("_")
+    }
+    assert sizes.keys() == set(PARTS.names("strategies"))
+    assert [name for name, size in sizes.items() if size > 130] == []
+
+
 def test_an_import_of_the_engine_would_be_seen(tmp_path):
     (tmp_path / "part.py").write_text(
         "from retrograde.training.clocks import Clocks\nimport retrograde.cli\n"

@@ -120,5 +120,5 @@ def test_cope_answers_with_the_nearest_prototype_of_the_classes_so_far():
 
 
 def test_cope_refuses_a_model_without_a_head():
-    with pytest.raises(UserError, match="no module named head"):
+    with pytest.raises(UserError, match="a module named head"):
         make_part().modules((6,), 5, None)

@@ -115,6 +115,7 @@ from .methods.layer_inputs import (
 from .methods.per_example import (
     Directions as Directions,
     check_rows as check_rows,
+    gradient_cosines as gradient_cosines,
     mean_powers as mean_powers,
 )
 from .methods.replay import (

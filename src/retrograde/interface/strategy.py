@@ -168,6 +168,8 @@ class Strategy(Part):
     contract_model: ClassVar[str] = "mlp-16"
     # None: they follow from the hooks, the schedule and the memory; see `needs_boundaries`.
     boundaries: ClassVar[Boundaries | None] = None
+    # False: the units of later classes are in no loss, for example since they are masked.
+    later_classes_in_loss: ClassVar[bool] = True
     # True: it uses labels as classes beyond the loss of `net`; see `needs_classes`.
     classes_only: ClassVar[bool] = False
     # None: "refused" if examples are replayed, otherwise "not needed".
@@ -236,12 +238,13 @@ class Strategy(Part):
     def knows_ahead(self) -> tuple[FutureFact, ...]:
         """The facts of the stream that are used before it has shown them.
 
-        The default follows from the memory and a loss on all output units. Add `length` if
-        `net.tasks` changes the result; leave `classes` out if the units of later classes are
-        masked.
+        The default follows from the memory and from `later_classes_in_loss`. Add `length` if
+        `net.tasks` changes the result.
         """
         memory = self.memory()
-        return ("length", "classes") if memory and memory.knows_length else ("classes",)
+        length = memory is not None and memory.knows_length
+        used: dict[FutureFact, bool] = {"length": length, "classes": self.later_classes_in_loss}
+        return tuple(fact for fact, is_used in used.items() if is_used)
 
     def schedule(self) -> Schedule:
         """The schedule of the examples to train on."""

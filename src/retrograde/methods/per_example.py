@@ -1,4 +1,4 @@
-"""Powers of per-example gradients, summed over examples: the basis of measures of importance."""
+"""Gradients of single examples: the cosines between them, and powers summed over examples."""
 
 from collections.abc import Callable
 from functools import partial
@@ -28,6 +28,39 @@ DirectionsOf = Callable[[Float[Tensor, "row unit"], slice], Directions]
 
 The gradient of the outputs is taken along each direction.
 """
+
+
+def gradient_cosines(
+    net: Net, params: Params, batch: Batch, others: Batch
+) -> Float[Tensor, "row other"]:
+    """The cosine of the gradient of each example with that of each other one; 0 if one is 0.
+
+    Args:
+        net: The model and its loss.
+        params: The parameters at which the gradients are taken.
+        batch: The examples. Padding counts as they do.
+        others: The other examples.
+    """
+    mine = _gradients(net, params, batch)
+    theirs = _gradients(net, params, others)
+    products = [own @ other.T for own, other in zip(mine, theirs, strict=True)]
+    dots = torch.stack(products).sum(0)
+    norms = _norms(mine)[:, None] * _norms(theirs)
+    return dots / norms.clamp(min=torch.finfo(dots.dtype).tiny)
+
+
+def _gradients(net: Net, params: Params, batch: Batch) -> list[Float[Tensor, "row _"]]:
+    """The gradient of each row, one matrix for each parameter."""
+    # A row is a batch of its own, in which padding would have no gradient by its weight.
+    weighted = batch._replace(weight=torch.ones_like(batch.weight))
+    gradients = net.grad_each(params, weighted.map(lambda column: column[:, None]))
+    return [gradient.flatten(1) for gradient in gradients.values()]
+
+
+def _norms(gradients: list[Float[Tensor, "row _"]]) -> Float[Tensor, " row"]:
+    """The norm of each row's gradient over all parameters."""
+    squares = [(gradient**2).sum(1) for gradient in gradients]
+    return torch.stack(squares).sum(0).sqrt()
 
 
 def check_rows(net: Net) -> None:
