@@ -49,7 +49,7 @@ def test_a_run_that_goes_on_leaves_the_records_of_the_whole_stream(
     benchmark = begun[0].cell.benchmark.spec
     experiences = len(begun[0].R if strategy != "joint" else begun[0].MSE) - 1
     for record in later:
-        assert record.how["continued"] == {"from": benchmark, "experiences": experiences}
+        assert record.how["continued"] == {"benchmark": benchmark, "experiences": experiences}
     assert results(later) == results(whole)
 
 
@@ -58,7 +58,9 @@ def test_a_run_that_went_on_can_be_gone_on_from(tmp_path):
     train(f"{PERMUTED}1", "er", stores[0], keep="snapshots")
     train(f"{PERMUTED}2", "er", stores[1], keep="snapshots", continue_from=stores[0])
     later = train(f"{PERMUTED}3", "er", stores[2], continue_from=stores[1])
-    assert later[0].how["continued"]["from"] == later[0].cell.benchmark.spec.replace("=3", "=2")
+    assert later[0].how["continued"]["benchmark"] == later[0].cell.benchmark.spec.replace(
+        "=3", "=2"
+    )
     assert results(later) == results(train(f"{PERMUTED}3", "er", tmp_path / "whole"))
 
 

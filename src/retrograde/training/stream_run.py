@@ -195,7 +195,7 @@ class StreamRun:
             restore(self, snapshot["run"])
             for name, part in self._along().items():
                 restore(part, snapshot[name])
-        self.continued = {"from": beginning.benchmark, "experiences": self.begun - 1}
+        self.continued = {"benchmark": beginning.benchmark, "experiences": self.begun - 1}
         if found:
             self.online.see_next(found)
         self.prober.see_next()
