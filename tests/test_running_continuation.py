@@ -78,6 +78,24 @@ def test_only_later_experiences_are_trained(tmp_path, monkeypatch):
     assert trained == [0, 1, 2, 3]
 
 
+def test_a_run_that_was_stopped_keeps_every_snapshot(tmp_path, monkeypatch):
+    learn = StreamRun._learn
+
+    def stopped(run, number, *rest):
+        if number == 1:
+            raise KeyboardInterrupt
+        return learn(run, number, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StreamRun, "_learn", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            train(f"{PERMUTED}2", "er", tmp_path, keep="snapshots")
+    train(f"{PERMUTED}2", "er", tmp_path, keep="snapshots")
+    later = train(f"{PERMUTED}3", "er", tmp_path, continue_from=tmp_path)
+    assert later[0].how["continued"]["experiences"] == 2
+    assert results(later) == results(train(f"{PERMUTED}3", "er", tmp_path / "whole"))
+
+
 def test_a_finished_record_without_its_snapshots_is_made_again(tmp_path):
     train(f"{PERMUTED}1", "er", tmp_path)
     assert not [*tmp_path.rglob("*.pt")]

@@ -142,7 +142,8 @@ def run(
     words = _words(benchmarks)
     options = _options(data, jobs, compile, device, timeout, changed)
     options = options._replace(keep=_names("keep", keep), checkpoint=checkpoint, log=log)
-    options = options._replace(continue_from=_optional_path("continue_from", continue_from))
+    if continue_from is not None:
+        options = options._replace(continue_from=_path("continue_from", continue_from))
     _check_snapshots(options, store)
     quiet = Console(quiet=True)
     shows = Console(stderr=True, quiet=not progress)
@@ -313,10 +314,6 @@ def _path(what: str, given: object) -> Path:
     if not isinstance(given, str | Path):
         raise UserError(f"{what} is a path, as text or as a Path; it was {shown(given)}.")
     return home_path(str(given))
-
-
-def _optional_path(what: str, given: object) -> Path | None:
-    return None if given is None else _path(what, given)
 
 
 def _check_snapshots(options: Options, store: object) -> None:
