@@ -25,6 +25,7 @@ class VRMCL(LookAhead):
     """
 
     lr: Rate = 0.1  # of the meta-step
+    inner_lr: Rate = 0.01  # of the inner steps, which collapse at 0.1 on split digits
     momentum: Share = 0.8  # r
 
     def init(self, net: Net, params: Params) -> dict[str, Any]:

@@ -58,6 +58,9 @@ class Stopping:
     def read(self):
         return self.file.read()
 
+    def beginning(self):
+        return self.file.beginning()
+
     def write(self, snapshot):
         self.file.write(snapshot)
         self.left -= 1

@@ -5,6 +5,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
+from retrograde import run
 from retrograde.contract.toys import Blobs, blobs
 from retrograde.parts.registry import Registry
 from retrograde.testing import start, toy_batch, toy_net, toy_step
@@ -369,3 +370,10 @@ def test_mer_takes_one_example_at_a_time_and_draws_anew_for_each_batch():
         1,
         7,
     )
+
+
+@pytest.mark.parametrize("name", ["cmaml", "laer", "vr_mcl"])
+def test_fixed_rates_learn_new_classes_after_the_first_ones_by_default(name):
+    stream = "split:first_experiences=2,probe_examples=0"
+    (record,) = run(stream, name, seeds=1, compile="off", progress=False)
+    assert record.R[-1, 1] > 0.7

@@ -42,7 +42,7 @@ from retrograde.reporting.request import (
 from retrograde.reporting.table import Table
 from retrograde.running.cell import AnyBenchmark, AnyStrategy
 from retrograde.running.console import Stored, plan_all, records_of, work
-from retrograde.running.options import Options
+from retrograde.running.options import SNAPSHOTS, Options
 from retrograde.running.seeds import seeds_of
 from retrograde.running.suite import Pair, Suite, all_pairs, grids, read_suite
 from retrograde.running.tuning import Runs, Search, Tuned, tune as tuned
@@ -98,6 +98,7 @@ def run(
     changed: str = "rerun",
     keep: str | Sequence[str] = (),
     checkpoint: bool = False,
+    continue_from: str | Path | None = None,
     log: str = "",
     progress: bool = True,
 ) -> Records:
@@ -121,9 +122,12 @@ def run(
         changed: treatment of finished records that other versions of the code made: rerun, keep
             or stop.
         keep: what to keep of each replicate besides its record, as names or as text: model, for
-            `record.model()`; predictions, for `record.predictions`.
+            `record.model()`; predictions, for `record.predictions`; snapshots, in the store, for
+            `continue_from`.
         checkpoint: keep snapshots in the store after each experience, from which the same call goes
             on if it was stopped.
+        continue_from: a store with kept snapshots of streams that are the first experiences of
+            these; only later experiences are trained, with the same results as of the whole.
         log: tensorboard: write the curves of each record to the folder tensorboard of the store.
         progress: show a bar, and warnings, while the replicates train.
 
@@ -138,6 +142,9 @@ def run(
     words = _words(benchmarks)
     options = _options(data, jobs, compile, device, timeout, changed)
     options = options._replace(keep=_names("keep", keep), checkpoint=checkpoint, log=log)
+    if continue_from is not None:
+        options = options._replace(continue_from=_path("continue_from", continue_from))
+    _check_snapshots(options, store)
     quiet = Console(quiet=True)
     shows = Console(stderr=True, quiet=not progress)
     with _folder(store) as folder:
@@ -307,6 +314,14 @@ def _path(what: str, given: object) -> Path:
     if not isinstance(given, str | Path):
         raise UserError(f"{what} is a path, as text or as a Path; it was {shown(given)}.")
     return home_path(str(given))
+
+
+def _check_snapshots(options: Options, store: object) -> None:
+    """Raise `UserError` if snapshots are to be kept without a store."""
+    if SNAPSHOTS in options.keep and store is None:
+        raise UserError(
+            "Snapshots are kept in a store; keep has snapshots, and store is None. Give store=."
+        )
 
 
 def _data(given: object) -> Path | Mapping[str, Dataset] | None:

@@ -99,8 +99,9 @@ def run(
     keep: Annotated[
         str,
         typer.Option(
-            metavar="model,predictions",
-            help="Keep the final model, or the predictions for all test examples, beside records.",
+            metavar="model,predictions,snapshots",
+            help="Keep the final model, the predictions for all test examples, or the snapshots "
+            "after each experience, beside records.",
         ),
     ] = "",
     checkpoint: Annotated[
@@ -110,6 +111,13 @@ def run(
             help="Keep snapshots after each experience, from which a run that was stopped goes on.",
         ),
     ] = False,
+    continue_from: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Go on from the snapshots of shorter streams that a run has kept in this store.",
+        ),
+    ] = None,
     log: Annotated[
         str,
         typer.Option(
@@ -151,6 +159,7 @@ def run(
         words(keep),
         checkpoint,
         log,
+        continue_from,
     )
     # With --benchmark, strategies make cells of their own, and none is added to the suites.
     stores = _suites(suites, [] if benchmark else strategy, part, seeds, out_)

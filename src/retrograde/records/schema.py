@@ -49,6 +49,14 @@ class Timing(TypedDict, total=False):
 
 
 @OPEN
+class Continued(TypedDict, total=False):
+    """The shorter stream that a run went on from, and the number of its experiences."""
+
+    benchmark: str
+    experiences: Whole
+
+
+@OPEN
 class How(TypedDict, total=False):
     """The execution of a replicate: `replicates` trained together, for `steps` steps."""
 
@@ -58,6 +66,7 @@ class How(TypedDict, total=False):
     replicates: Positive
     steps: Whole
     timings: list[Timing]
+    continued: Continued
 
 
 @OPEN

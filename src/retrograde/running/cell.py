@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 
@@ -66,6 +66,11 @@ class Cell(ABC):
     @abstractmethod
     def loop(self) -> ModuleType:
         """The module of the loop that trains the cell, with `train` and `pace`."""
+
+    @property
+    def has_snapshots(self) -> bool:
+        """True if snapshots can be taken after each experience."""
+        return False
 
     @property
     @abstractmethod
@@ -194,6 +199,11 @@ class StreamCell(Cell):
         return 1 if alone else REPLICATES[device.type]
 
     @property
+    def has_snapshots(self) -> bool:
+        # The state of a learner may be anything.
+        return not isinstance(self.strategy, Learner)
+
+    @property
     def has_modes(self) -> bool:
         return not isinstance(self.strategy, Learner)
 
@@ -236,6 +246,18 @@ class EpisodeCell(Cell):
         return self.strategy.meta_trains
 
 
+class Start(NamedTuple):
+    """The kept snapshots of a run of a shorter stream, from which a job goes on.
+
+    Attributes:
+        folder: their folder.
+        benchmark: the benchmark of the shorter stream.
+    """
+
+    folder: Path
+    benchmark: str
+
+
 @dataclass(frozen=True)
 class Job:
     """Replicates of one cell that train together.
@@ -249,6 +271,8 @@ class Job:
         sources: the files of the parts at the time the run was planned.
         chosen: how the settings were chosen, such as `tuned (within, 15 trials)`; empty: unsaid.
         keep: what to keep of each replicate besides its record.
+        snapshots: keep the snapshots after each experience too.
+        start: the snapshots of a shorter run to go on from; None: the first experience is trained.
     """
 
     cell: Cell
@@ -259,13 +283,22 @@ class Job:
     sources: Sources = field(default_factory=dict, hash=False)
     chosen: str = ""
     keep: tuple[Sidecar, ...] = ()
+    snapshots: bool = False
+    start: Start | None = None
 
     def kept_with(self, record: Record) -> bool:
         """True if a finished record has beside it what the job keeps."""
         if record.status == "diverged":
             return True
+        beside = record.place and self.snapshots_in(record.place.parent)
+        if self.snapshots and beside and not beside.is_dir():
+            return False
         # Only streams of classes have predictions.
         return record.keeps(name for name in self.keep if name == "model" or record.correct)
+
+    def snapshots_in(self, folder: Path) -> Path:
+        """The folder of the job's kept snapshots beside its records in a folder."""
+        return folder / f"snapshots-{self.seeds[0]}-{self.seeds[-1]}"
 
     @property
     def spec(self) -> CellSpec:

@@ -5,13 +5,15 @@ import shutil
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from retrograde.errors import UserError
 from retrograde.interface.state import State
 from retrograde.parts.spec import digest
 from retrograde.records.account import Account
@@ -19,11 +21,12 @@ from retrograde.records.few_shot import MetaEvaluation
 from retrograde.records.gradient_probe import GradientProbe
 from retrograde.records.plasticity import Plasticity
 from retrograde.records.store import Store
-from retrograde.running.cell import Job
+from retrograde.running.autotune import TunedMode, keep_choice, kept_choice
+from retrograde.running.cell import Job, Start
 from retrograde.streams.memory import MemoryState
 from retrograde.streams.rows import Rows
 from retrograde.training.online_evaluation import Evaluation
-from retrograde.training.snapshots import Snapshot
+from retrograde.training.snapshots import Beginning, Snapshot
 from retrograde.training.statistics_log import Window
 from retrograde.training.stream_replicas import Carried
 
@@ -40,28 +43,33 @@ PyTorch refuses a file with anything else: reading it could run any code.
 """
 
 
+WAY = "way.json"
+"""The file of the way in which replicates train."""
+_UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError)
+
+
 class Checkpoint(NamedTuple):
     """The latest snapshot of replicates that train together, in a file.
 
     Attributes:
         path: the file.
         device: the device to train on.
+        kept: the folder in which the snapshot after each experience stays; None: none does.
+        start: the snapshots of a shorter run to go on from; None: the first experience is trained.
     """
 
     path: Path
     device: torch.device
+    kept: Path | None = None
+    start: Start | None = None
 
     def read(self) -> Snapshot | None:
         """The latest snapshot; None if there is none, with a warning if the file is damaged."""
         try:
-            with torch.serialization.safe_globals(_ADMITTED):
-                snapshot: Snapshot = torch.load(
-                    self.path, map_location=self.device, weights_only=True
-                )
-            return snapshot
+            return self._read(self.path)
         except FileNotFoundError:
             return None
-        except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError):
+        except _UNREADABLE:
             warnings.warn(
                 f"{self.path} is damaged or no checkpoint, or the strategy's state has objects of "
                 "its own classes, which no checkpoint brings back; its replicates begin anew. Keep "
@@ -70,13 +78,53 @@ class Checkpoint(NamedTuple):
             )
             return None
 
+    def _read(self, path: Path) -> Snapshot:
+        with torch.serialization.safe_globals(_ADMITTED):
+            snapshot: Snapshot = torch.load(path, map_location=self.device, weights_only=True)
+        return snapshot
+
     def write(self, snapshot: Snapshot) -> None:
         """Replace the latest snapshot; the file is whole at any time."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".", dir=self.path.parent) as folder:
-            whole = Path(folder) / self.path.name
-            torch.save(snapshot, whole)
-            whole.replace(self.path)
+        # One that stays comes first: after a stop in between, it is written again.
+        if self.kept:
+            _save(snapshot, self.kept / self._numbered(snapshot["run"]["begun"] - 1))
+        _save(snapshot, self.path)
+
+    def _numbered(self, experiences: int) -> str:
+        """The name of the file of the snapshot after so many experiences."""
+        return f"{self.path.stem}-after-{experiences}{self.path.suffix}"
+
+    def beginning(self) -> Beginning | None:
+        """The snapshots of a shorter run to go on from."""
+        return Beginning(self.start.benchmark, self._earlier(self.start)) if self.start else None
+
+    def _earlier(self, start: Start) -> Iterator[Snapshot]:
+        """The snapshots of a shorter run, which are copied to the kept ones of this run.
+
+        Raises:
+            UserError: one of them is missing or cannot be read.
+        """
+        numbered = (start.folder / self._numbered(number) for number in count())
+        first = next(numbered)
+        for path in [first, *takewhile(Path.exists, numbered)]:
+            try:
+                yield self._read(path)
+            except _UNREADABLE as error:
+                raise UserError(
+                    "A run goes on from the snapshots before training and after each experience; "
+                    f"that of {start.benchmark} in {path} is missing or damaged: {error}. "
+                    "Run the shorter stream again with keep=snapshots."
+                ) from error
+            if self.kept:
+                shutil.copyfile(path, self.kept / path.name)
+
+
+def _save(snapshot: Snapshot, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
+        whole = Path(folder) / path.name
+        torch.save(snapshot, whole)
+        whole.replace(path)
 
 
 class JobCheckpoints(NamedTuple):
@@ -85,10 +133,14 @@ class JobCheckpoints(NamedTuple):
     Attributes:
         folder: their folder, beside the records of the cell.
         device: the device to train on.
+        kept: the folder in which the snapshot after each experience stays; None: none does.
+        start: the snapshots of a shorter run to go on from; None: the first experience is trained.
     """
 
     folder: Path
     device: torch.device
+    kept: Path | None = None
+    start: Start | None = None
 
     @classmethod
     def at(cls, store: Path, job: Job, device: torch.device, identity: object) -> "JobCheckpoints":
@@ -100,16 +152,27 @@ class JobCheckpoints(NamedTuple):
             device: the device to train on.
             identity: everything that decides the numbers; checkpoints of another one stay unused.
         """
-        return cls(Path(f"{_stem(Store(store), job)}{digest(identity)}"), device)
+        folder = Path(f"{_stem(Store(store), job)}{digest(identity)}")
+        kept = job.snapshots_in(store / job.spec.path) if job.snapshots else None
+        return cls(folder, device, kept, job.start)
 
     def of(self, seeds: Sequence[int]) -> Checkpoint:
         """The checkpoint of some replicates of the job."""
-        return Checkpoint(self.folder / f"seeds-{seeds[0]}-{seeds[-1]}.pt", self.device)
+        path = self.folder / f"seeds-{seeds[0]}-{seeds[-1]}.pt"
+        return Checkpoint(path, self.device, self.kept, self.start)
 
-    @property
-    def way(self) -> Path:
-        """The file of the way in which the job trains: ways differ in the last bits of results."""
-        return self.folder / "way.json"
+    def way(self) -> TunedMode | None:
+        """The way in which the job was begun, here or by a shorter run; None: it was not.
+
+        Ways differ in the last bits of results.
+        """
+        here = kept_choice(self.folder / WAY)
+        return here or (kept_choice(self.start.folder / WAY) if self.start else None)
+
+    def keep_way(self, way: TunedMode) -> None:
+        """Keep the way in which the job trains, for a run that goes on."""
+        for folder in filter(None, [self.folder, self.kept]):
+            keep_choice(folder / WAY, way)
 
 
 def remove_checkpoints(store: Store, job: Job) -> None:

@@ -21,6 +21,7 @@ from retrograde.records.record import Record
 from retrograde.records.store import Store, takes_no_more
 from retrograde.running.cell import Job, forget_datasets
 from retrograde.running.checkpoints import remove_checkpoints
+from retrograde.running.continuation import begun
 from retrograde.running.interruption import orderly, told
 from retrograde.running.jobs import Ended, Jobs, Told, run_here
 from retrograde.running.options import Options, changed_of, chosen, context_of
@@ -98,6 +99,8 @@ def plan_all(stores: list[Stored], options: Options, err: Console) -> Planned:
         jobs = plan(
             pairs, wanted.seeds, registry, context, store, changed=changed, added=wanted.added
         )
+        if options.continue_from:
+            jobs = [begun(job, context, options.continue_from) for job in jobs]
         planned.append((store, jobs))
     # Only now are folders made: an error of any suite above leaves nothing behind.
     for wanted, (store, jobs) in zip(stores, planned, strict=True):
@@ -140,7 +143,7 @@ def work(
         spread = options.device == "cpu" and not options.cluster
         at_once = options.jobs or (_workers(jobs) if spread else 1)
         _tell_changed(jobs, changed_of(options), err)
-        checkpoints = store.folder.resolve() if options.checkpoint else None
+        checkpoints = store.folder.resolve() if options.checkpoints else None
         context = planned.context._replace(jobs=at_once, checkpoints=checkpoints)
         code, found = _run(store, jobs, planned.registry, context, options, out, err)
         codes.append(code)
@@ -200,7 +203,7 @@ def _run(
     outcome = RunOutcome(todo, lines)
     state = RunState(todo, Tally(skipped, missing))
     with displayed(state, err):
-        heard = _heard(outcome, state, err, checkpoint=options.checkpoint)
+        heard = _heard(outcome, state, err, checkpoint=options.checkpoints)
         share = Share(store, todo, heard, any_version=options.changed == "keep")
         # Work stops first, then its claims are released: contexts close in reverse.
         with (

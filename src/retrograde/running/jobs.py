@@ -22,12 +22,11 @@ from retrograde.running.autotune import (
     ExecutionMode,
     TunedMode,
     fastest_mode,
-    keep_choice,
-    kept_choice,
     on_threads,
 )
 from retrograde.running.cell import Job, data_of
 from retrograde.running.checkpoints import JobCheckpoints
+from retrograde.running.continuation import MACHINE, keep_made, made_by
 from retrograde.running.plan import Context, sources_of
 from retrograde.training.backend import Outcome
 from retrograde.training.clocks import News, Progress, Throughput
@@ -140,6 +139,8 @@ def _records(job: Job, registry: Registry, context: Context, progress: Progress)
     # Of this process, which may have begun when files were edited.
     sources = sources_of(cell, registry, job.sources)
     checkpoints = _checkpoints(job, context, sources)
+    if checkpoints and checkpoints.kept:
+        keep_made(checkpoints.kept, made_by(job, data, context, sources))
     start = time.perf_counter()
     choice = _choice(job, data, context, sources, checkpoints, progress)
     choosing = time.perf_counter() - start
@@ -168,9 +169,9 @@ def _checkpoints(job: Job, context: Context, sources: Sources) -> JobCheckpoints
     if context.checkpoints is None:
         return None
     where = _where(context)
-    machine = [where[name] for name in ("cpu", "device", "torch", "numpy", "retrograde", "commit")]
+    machine = [where[name] for name in MACHINE]
     cell = [job.spec.benchmark, job.spec.strategy, job.spec.data, sources]
-    wanted = [job.seeds, job.keep, context.compile]
+    wanted = [job.seeds, job.keep, job.snapshots, job.start, context.compile]
     device = torch.device(context.device)
     identity = repr([cell, wanted, machine])
     return JobCheckpoints.at(context.checkpoints, job, device, identity)
@@ -242,9 +243,16 @@ def _choice(
     With `compile` on or off they all train together; with auto, in the fastest measured way, which
     cells that differ only in continuous settings share. A job that was begun goes on in its way.
     """
-    begun = kept_choice(checkpoints.way) if checkpoints else None
-    if begun:
-        return begun
+    choice = checkpoints.way() if checkpoints else None
+    choice = choice or _new_choice(job, data, context, sources, progress)
+    if checkpoints:
+        checkpoints.keep_way(choice)
+    return choice
+
+
+def _new_choice(
+    job: Job, data: Dataset | None, context: Context, sources: Sources, progress: Progress
+) -> TunedMode:
     # If the user says how to compile, there is nothing left to measure.
     if context.compile != "auto":
         way = ExecutionMode(len(job.seeds), torch.get_num_threads(), context.compile == "on")
@@ -255,10 +263,7 @@ def _choice(
         progress(f"trial: {count} together, {'eager' if mode == 'off' else 'compiled'}")
         return job.cell.measure(data, list(job.seeds[:count]), device, mode)
 
-    choice = fastest_mode(measure, len(job.seeds), _identity(job, context, sources))
-    if checkpoints:
-        keep_choice(checkpoints.way, choice)
-    return choice
+    return fastest_mode(measure, len(job.seeds), _identity(job, context, sources))
 
 
 def _identity(job: Job, context: Context, sources: Sources) -> list[Any]:

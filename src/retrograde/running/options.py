@@ -16,6 +16,10 @@ from retrograde.running.suite import Pair
 from retrograde.running.trackers import check_tracker
 from retrograde.training.compiled_step import Compile, check_compiler
 
+SNAPSHOTS = "snapshots"
+KEPT = (*SIDECARS, SNAPSHOTS)
+"""The names of what a run may keep besides records."""
+
 
 class Options(NamedTuple):
     """Options of a run, from the command line or from a call of the Python API.
@@ -31,9 +35,11 @@ class Options(NamedTuple):
         timeout: seconds that replicates which train together may take; None: any number.
         changed: rerun, keep or stop.
         traceback: show the whole traceback of failed replicates.
-        keep: what to keep of each replicate besides its record: model, predictions.
+        keep: what to keep of each replicate besides its record: model, predictions, snapshots.
         checkpoint: keep snapshots while cells train, from which the same command goes on.
         log: the tracker that gets the curves of each record; empty: none.
+        continue_from: a store with kept snapshots of shorter streams, from which cells go on; None:
+            they begin anew.
     """
 
     plugins: tuple[Path, ...]
@@ -49,6 +55,12 @@ class Options(NamedTuple):
     keep: Sequence[str] = ()
     checkpoint: bool = False
     log: str = ""
+    continue_from: Path | None = None
+
+    @property
+    def checkpoints(self) -> bool:
+        """True if snapshots are written while cells train."""
+        return self.checkpoint or SNAPSHOTS in self.keep or self.continue_from is not None
 
 
 def changed_of(options: Options) -> Changed:
@@ -78,16 +90,15 @@ def context_of(options: Options) -> Context:
         cluster=options.cluster,
         timeout=options.timeout,
         keep=_keep(options.keep),
+        snapshots=SNAPSHOTS in options.keep,
     )
 
 
 def _keep(names: Sequence[str]) -> tuple[Sidecar, ...]:
     """Check the names of what to keep."""
     for name in names:
-        if name not in SIDECARS:
-            raise UserError(
-                f"A run keeps no {shown(name)} besides records. {nearest(name, SIDECARS)}"
-            )
+        if name not in KEPT:
+            raise UserError(f"A run keeps no {shown(name)} besides records. {nearest(name, KEPT)}")
     return tuple(name for name in SIDECARS if name in names)
 
 
@@ -118,10 +129,10 @@ def _check_cluster(options: Options) -> None:
             f"--timeout stops processes of this machine, and --cluster has none; --timeout was "
             f"{options.timeout:g}. Leave one of them out."
         )
-    if options.checkpoint:
+    if options.checkpoints:
         raise UserError(
-            "--checkpoint writes to a folder of this machine, and --cluster trains on others. "
-            "Leave one of them out."
+            "--checkpoint writes to a folder of this machine, as --keep snapshots and "
+            "--continue-from do, and --cluster trains on others. Leave one of them out."
         )
 
 

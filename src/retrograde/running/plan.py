@@ -50,6 +50,7 @@ class Context(NamedTuple):
         timeout: seconds that replicates which train together may take; None: any number.
         keep: what to keep of each replicate besides its record.
         checkpoints: the folder of the store, if snapshots are kept in it while cells train.
+        snapshots: keep the snapshots after each experience when cells have ended, too.
     """
 
     plugins: tuple[Path, ...] = ()
@@ -61,6 +62,7 @@ class Context(NamedTuple):
     timeout: float | None = None
     keep: tuple[Sidecar, ...] = ()
     checkpoints: Path | None = None
+    snapshots: bool = False
 
 
 def plan(
@@ -110,6 +112,7 @@ def plan(
                 sources=sources[cell.spec],
                 chosen=chosen[cell.spec],
                 keep=context.keep,
+                snapshots=context.snapshots and cell.has_snapshots,
             )
             batches = _batches(numbers, at_once)
             jobs += [_batch(whole, batch, store, changed) for batch in batches]
@@ -306,6 +309,7 @@ class _Parts:
 
 def _batch(job: Job, seeds: Sequence[int], store: Store, changed: Changed) -> Job:
     """Return the job of a cell, narrowed to some seeds and to the records that they lack."""
+    job = replace(job, seeds=tuple(seeds))
     # Failed and damaged records are not finished, so that their replicates are tried again.
     finished = {seed: store.finished(job.spec, seed) for seed in seeds}
     changed_since = {
@@ -322,7 +326,7 @@ def _batch(job: Job, seeds: Sequence[int], store: Store, changed: Changed) -> Jo
     )
     again = [finished[seed] for seed in missing if seed not in outdated]
     keep = _keep_too(job.keep, again)
-    return replace(job, seeds=tuple(seeds), missing=missing, outdated=outdated, keep=keep)
+    return replace(job, missing=missing, outdated=outdated, keep=keep)
 
 
 def _keep_too(wanted: Sequence[Sidecar], again: Iterable[Record | None]) -> tuple[Sidecar, ...]:

@@ -209,8 +209,7 @@ class GradientProber:
         """
         self.steps = self.steps + steps
         with self.clocks("probe"):
-            # After the last task there is no next one.
-            probed = self._gradients(min(self.task + 2, self.tasks))
+            probed = self._so_far()
             self._book(probed and probed.of(self.task))
             self._close()
             if probed:
@@ -218,6 +217,25 @@ class GradientProber:
             self.task += 1
             self.within = 0
             self._open(probed)
+
+    def _so_far(self) -> ProbeGradients | None:
+        """The gradients of the tasks so far and the next one, at the end of a task."""
+        # After the last task there is no next one.
+        return self._gradients(min(self.task + 2, self.tasks))
+
+    def see_next(self) -> None:
+        """Probe the end of the latest task again, which had no next one before."""
+        if not self.task:
+            return
+        self.task -= 1
+        for probes in self.probes:
+            if probes and probes[-1].task == self.task:
+                probes.pop()
+        with self.clocks("probe"):
+            probed = self._so_far()
+            if probed:
+                self._keep(probed)
+        self.task += 1
 
     def resume(self) -> None:
         """Take again the gradients that the account of the next task begins with."""

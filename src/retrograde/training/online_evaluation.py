@@ -112,13 +112,29 @@ class OnlineEvaluator:
                 # A batch takes as many steps as its longest replicate does; the rest is padding.
                 amid = [(step, counts[i]) for step, counts in self.within if step < steps[i]]
                 history += [Evaluation(number, before + step, correct) for step, correct in amid]
-                sampled = self.sampled_rows[i][: self.streams[i].tasks_until(number + 1)]
-                correct = [int(found.correct[i, of_task].sum()) for of_task in sampled]
+                correct = self._at_end(i, number, found)
                 # The evaluation before the first experience counts as one of that experience.
                 history.append(Evaluation(max(number, 0), before + int(steps[i]), correct))
         self.within = []
         self.step = 0
         self.training = number + 1
+
+    def _at_end(self, replicate: int, number: int, found: Predictions) -> list[int]:
+        """Correct predictions at the end of an experience, on tasks so far and in the next one."""
+        seen = self.streams[replicate].tasks_until(number + 1)
+        sampled = self.sampled_rows[replicate][:seen]
+        return [int(found.correct[replicate, of_task].sum()) for of_task in sampled]
+
+    def see_next(self, found: Predictions) -> None:
+        """Count again at the end of the latest experience, which had no next one before.
+
+        Args:
+            found: The evaluation on all tasks.
+        """
+        for i, history in enumerate(self.histories):
+            if history:
+                correct = self._at_end(i, self.training - 1, found)
+                history[-1] = history[-1]._replace(correct=correct)
 
     def online_accuracy(self, replicate: int) -> OnlineAccuracy | None:
         """The evaluations of one replicate; None if the benchmark does not ask for them."""

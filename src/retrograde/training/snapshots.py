@@ -1,7 +1,7 @@
 """Snapshots: what has changed between two experiences, taken from a run and put back later."""
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 Snapshot = dict[str, Any]
 """Values by name: tensors, arrays, numbers, and records of measurements."""
@@ -27,6 +27,19 @@ def restore(part: Carrier, snapshot: Snapshot) -> None:
         setattr(part, name, snapshot[name])
 
 
+class Beginning(NamedTuple):
+    """A run of the first experiences of a stream.
+
+    Attributes:
+        benchmark: The benchmark of the shorter stream.
+        snapshots: The snapshots before training and after each experience, in order. They are read
+            one by one, since all of them may be large.
+    """
+
+    benchmark: str
+    snapshots: Iterator[Snapshot]
+
+
 class Checkpoint(Protocol):
     """A place for the latest snapshot of replicates that train together."""
 
@@ -36,6 +49,10 @@ class Checkpoint(Protocol):
 
     def write(self, snapshot: Snapshot) -> None:
         """Replace the latest snapshot."""
+        ...
+
+    def beginning(self) -> "Beginning | None":
+        """A run of a shorter stream to go on from; None: training begins anew."""
         ...
 
 

@@ -69,8 +69,13 @@ def train(
         checkpoint = checkpoints.of(of_some) if checkpoints else None
         run = StreamRun(backend, some, of_some, Clocks(device, progress), keep)
         snapshot = checkpoint.read() if checkpoint else None
+        # A run that had gone on from a shorter one before it was stopped has a snapshot of its own.
+        beginning = checkpoint.beginning() if checkpoint and not snapshot else None
         if snapshot:
             run.restore(snapshot)
+        elif beginning:
+            run.go_on_from(beginning)
+        if run.begun:
             progress(pretraining_steps(strategy, some[0]) + int(run.used[0].max()))
         else:
             run.note = pretrain(backend, run.clocks, mode, progress)

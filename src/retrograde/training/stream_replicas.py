@@ -808,7 +808,12 @@ class StreamReplicas(Replicas):
 
     def snapshot(self) -> Snapshot:
         """See `Backend.snapshot`."""
-        changed = {"carried": self.carried, "held": self.memories.held, "incoming": self.incoming}
+        changed = {
+            "carried": self.carried,
+            "held": self.memories.held,
+            "incoming": self.incoming,
+            "experience": self.own["experience"],
+        }
         # Only pretraining changes the initial state, and few strategies return to it.
         return changed | ({"initial": self.initial} if self.schedule.reinitialise else {})
 
@@ -817,6 +822,7 @@ class StreamReplicas(Replicas):
         self.carried = snapshot["carried"]
         self.memories.held = snapshot["held"]
         self.incoming = snapshot["incoming"]
+        self.own |= {"experience": snapshot["experience"]}
         self.initial = snapshot.get("initial", self.initial)
 
     def held_examples(self) -> list[int]:

@@ -15,11 +15,12 @@ from retrograde.training.backend import Backend, Outcome
 from retrograde.training.class_counter import ClassCounter
 from retrograde.training.clocks import Clocks
 from retrograde.training.compiled_step import Compile
+from retrograde.training.evaluation import Predictions
 from retrograde.training.gradient_prober import GradientProber
 from retrograde.training.keeper import Keeper
 from retrograde.training.online_evaluation import OnlineEvaluator
 from retrograde.training.plasticity_prober import PlasticityProber
-from retrograde.training.snapshots import Snapshot, restore, taken
+from retrograde.training.snapshots import Beginning, Snapshot, restore, taken
 from retrograde.training.statistics_log import StatisticsLog
 from retrograde.training.stream_replicas import StreamReplicas
 from retrograde.training.test_counts import Evaluations, RegressionErrors
@@ -39,7 +40,7 @@ class StreamRun:
         keep: What to keep of each replicate besides its record.
     """
 
-    carries = ("begun", "used", "passes", "compiled", "note")
+    carries = ("begun", "used", "passes", "compiled", "note", "continued")
 
     def __init__(
         self,
@@ -70,6 +71,8 @@ class StreamRun:
         # True if the latest step was compiled, and the reason why that failed, if it was tried.
         self.compiled = False
         self.note: str | None = None
+        # The shorter stream that the run went on from, and the number of its experiences.
+        self.continued: dict[str, str | int] = {}
 
     def run(
         self,
@@ -131,32 +134,40 @@ class StreamRun:
 
     def _evaluate(self, number: int, steps: Int64[np.ndarray, " replicate"]) -> None:
         """Evaluate on all tasks after an experience; number -1 is before the first one."""
+        found = self._count()
+        if found:
+            self.online.end_experience(number, found, steps)
+
+    def _count(self) -> Predictions | None:
+        """Count the right predictions on all tasks; or, in regression, add up the errors."""
         if isinstance(self.tests, RegressionErrors):
             with self.clocks("evaluate"):
                 self.tests.add(self.backend.errors(self.backend.test_rows))
-            return
+            return None
         with self.clocks("evaluate"):
             found = self.backend.evaluate(self.backend.test_rows)
             if self.validations:
                 rows = self.validations.rows
                 self.validations.add(self.backend.evaluate(rows, validation=True))
-        self.online.end_experience(number, found, steps)
         self.tests.add(found)
         self.keeper.add(found)
+        return found
 
-    def _measuring(self) -> dict[str, Any]:
-        """The parts that measure, by name."""
+    def _along(self) -> dict[str, Any]:
+        """The parts that measure while an experience is learned, by name."""
         parts = {
             "prober": self.prober,
             "plasticity": self.plasticity,
             "online": self.online,
             "log": self.log,
-            "keeper": self.keeper,
-            "tests": self.tests,
-            "validations": self.validations,
             "clocks": self.clocks,
         }
         return {name: part for name, part in parts.items() if part is not None}
+
+    def _measuring(self) -> dict[str, Any]:
+        """All parts that measure, by name."""
+        parts = {"keeper": self.keeper, "tests": self.tests, "validations": self.validations}
+        return self._along() | {name: part for name, part in parts.items() if part is not None}
 
     def snapshot(self) -> Snapshot:
         """Everything that has changed since the start, between two experiences."""
@@ -171,6 +182,25 @@ class StreamRun:
             restore(part, snapshot[name])
         self.prober.resume()
 
+    def go_on_from(self, beginning: Beginning) -> None:
+        """Go on from a run of the first experiences of these streams, by the same replicates.
+
+        The state after each of them is evaluated anew, since that run did not know later tasks.
+        """
+        found = None
+        for snapshot in beginning.snapshots:
+            self.backend.restore(snapshot["backend"])
+            found = self._count()
+            # The latest one counts, with the clocks of that run, which has evaluated before.
+            restore(self, snapshot["run"])
+            for name, part in self._along().items():
+                restore(part, snapshot[name])
+        self.continued = {"benchmark": beginning.benchmark, "experiences": self.begun - 1}
+        if found:
+            self.online.see_next(found)
+        self.prober.see_next()
+        self.prober.resume()
+
     def _outcomes(self) -> list[Outcome]:
         shared = _shared(
             self.backend,
@@ -178,9 +208,12 @@ class StreamRun:
             self.used,
             self.passes,
             dict(self.clocks.seconds),
-            {"compiled": self.compiled, "note": self.note},
+            {"compiled": self.compiled, "note": self.note, **self._continued()},
         )
         return [self._outcome(place, fields) for place, fields in enumerate(shared)]
+
+    def _continued(self) -> dict[str, Any]:
+        return {"continued": self.continued} if self.continued else {}
 
     def _outcome(self, replicate: int, shared: dict[str, Any]) -> Outcome:
         divergence = self.tests.divergence(replicate)
@@ -230,7 +263,7 @@ def _shared(
     used: Int64[np.ndarray, "3 replicate"],
     passes: list[Counter[str]],
     seconds: dict[str, float],
-    compiling: dict[str, Any],
+    how: dict[str, Any],
 ) -> list[dict[str, Any]]:
     """The fields of an outcome that every replicate has, finite or diverged.
 
@@ -240,11 +273,12 @@ def _shared(
         used: Steps, incoming and replayed examples of each replicate.
         passes: Rows that passed forward and backward for each replicate, padding included.
         seconds: Seconds by clock, of all replicates combined.
-        compiling: True if the step is compiled, and why it is not, if that was tried, by name.
+        how: True if the step is compiled, and why it is not, if that was tried, by name; and the
+            run that this one went on from, if any.
     """
     how = {
         "backend": backend.backend,
-        **compiling,
+        **how,
         "replicates": len(streams),
         # Steps of the batch of replicates are those of the replicate that takes the most.
         "steps": int(used[0].max()),
