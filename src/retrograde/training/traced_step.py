@@ -112,8 +112,8 @@ def _simplify(graph: Graph) -> None:
 
 def _bind(node: Node, operation: OpOverload) -> None:
     """Call an operation by its function in `torch`, in half of the time of `torch.ops`."""
-    schema_name: str = operation._schema.name
-    namespace, _, name = schema_name.partition("::")
+    full_name: str = operation.name()  # type: ignore[no-untyped-call]
+    namespace, _, name = full_name.partition(".")[0].partition("::")
     if namespace != "aten":
         return
     function = getattr(torch, name, None)
