@@ -130,14 +130,24 @@ def test_a_trace_of_what_has_changed_since_is_made_anew():
     assert second(x).tolist() == [3, 3, 3]
 
 
-def test_dictionaries_may_come_in_another_order():
+@pytest.mark.parametrize("inside", [tuple, list])
+def test_dictionaries_may_come_in_another_order(inside):
     def swapped(tree):
-        return {"a": tree["b"], "b": tree["a"]}
+        return {"a": tree[0]["b"], "b": tree[0]["a"]}
 
     one, two = torch.ones(2), torch.zeros(2)
-    traced = traced_step(swapped, swapped, ({"b": two, "a": one},), "key")
-    assert traced({"a": one, "b": two})["a"].tolist() == [0, 0]
-    assert traced({"b": two, "a": one})["a"].tolist() == [0, 0]
+    traced = traced_step(swapped, swapped, (inside([{"b": two, "a": one}]),), inside)
+    assert traced(inside([{"a": one, "b": two}]))["a"].tolist() == [0, 0]
+    assert traced(inside([{"b": two, "a": one}]))["a"].tolist() == [0, 0]
+
+
+def test_a_tensor_that_comes_twice_is_two_inputs():
+    def step(one, other):
+        return one + 1, other * 2
+
+    x = torch.ones(2)
+    traced = traced_step(step, step, (x, x), "key")
+    assert [value.tolist() for value in traced(x, 0 * x)] == [[2, 2], [0, 0]]
 
 
 @dataclass(frozen=True, kw_only=True)

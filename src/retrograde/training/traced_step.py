@@ -68,7 +68,8 @@ def _traced(function: Step, inputs: tuple[Any, ...]) -> Step | None:
 
     # A step may do what cannot be traced; it runs as it is then.
     try:
-        module = make_fx(of_leaves)(*leaves(inputs, taken))
+        # An input that came twice as one object would be traced as one input.
+        module = make_fx(of_leaves)(*(leaf.detach() for leaf in leaves(inputs, taken)))
         _simplify(module.graph)
         module.recompile()
         run = module.forward

@@ -37,7 +37,7 @@ def _collect(tree: Any, like: Any, found: list[Tensor]) -> None:
     elif isinstance(like, dict):
         for name, part in like.items():
             _collect(tree[name], part, found)
-    elif isinstance(like, tuple):
+    elif isinstance(like, tuple | list):
         for value, part in zip(tree, like, strict=True):
             _collect(value, part, found)
     else:
