@@ -26,6 +26,7 @@ STREAMS = [
     "split:tasks=3,model=mlp-8,scenario=task,train_examples=60 progressive",
     "split:tasks=3,model=mlpbn-8,train_examples=60,optimizer=adam,schedule=cosine,clip=1 er",
     "split:tasks=3,model=mlp-8,train_examples=60,augment=flip scr:buffer_size=30,replay_batch=10",
+    "split:tasks=3,model=mlp-8,train_examples=60,scenario=class cope:buffer_size=30",
     "permuted:tasks=3,train_examples=60,model=conv,optimizer=momentum ewc",
     "waves:tasks=3,batches=5 er",
 ]

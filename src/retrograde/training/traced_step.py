@@ -115,7 +115,9 @@ def _bind(node: Node, operation: OpOverload) -> None:
     """Call an operation by its function in `torch`, in half of the time of `torch.ops`."""
     full_name: str = operation.name()  # type: ignore[no-untyped-call]
     namespace, _, name = full_name.partition(".")[0].partition("::")
-    if namespace != "aten":
+    # Those functions take no list with an index left out, as in x[:, rows].
+    leaves_out = any(None in given for given in node.args if isinstance(given, list))
+    if namespace != "aten" or leaves_out:
         return
     function = getattr(torch, name, None)
     if isinstance(function, BuiltinFunctionType):
