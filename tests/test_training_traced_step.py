@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from torch import nn
 from torch.utils import _pytree as pytree
 
 import retrograde as rg
 from retrograde.data.sources import data_folder, load
+from retrograde.networks.functional import Networks
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
 from retrograde.running.cell import CPU
@@ -213,3 +215,16 @@ def test_outputs_keep_the_form_of_the_step():
     assert found["a"][0].tolist() == [1, 1]
     assert found["a"][1].isnan().all()
     assert found["b"].isnan().all()
+
+
+def edited():
+    class Net(nn.Linear):
+        """A class that is loaded again when its file has changed."""
+
+    return Net
+
+
+def test_an_edited_model_is_another_kind_of_network():
+    before, after = edited(), edited()
+    assert Networks(before(4, 2)).kinds == Networks(before(4, 2)).kinds
+    assert Networks(before(4, 2)).kinds != Networks(after(4, 2)).kinds
