@@ -24,7 +24,8 @@ To try one takes a second or some steps.
 COMPILING = 4.0, 500
 """Rough cost of compiling, in seconds and in steps.
 
-Measured: 4 to 13 s with a step of 4 ms (replay), 66 s with a step of 250 ms (Omniglot).
+Measured: 4 to 13 s with a step of 4 ms (replay, before steps were traced: 1.2 ms since then), 66 s
+with a step of 250 ms (Omniglot).
 """
 SLOWDOWN_LASTS = 3600.0
 """Seconds for which a slow compilation is expected to be slow again.
@@ -180,7 +181,7 @@ class _Trial:
     @property
     def best(self) -> Timing:
         """The fastest way."""
-        # The time until the first step is compilation, which eager ways do not have.
+        # The time until the first step is compilation, of which eager ways have none.
         return min(
             self.tried, key=lambda tried: tried.training + tried.warm_up * tried.way.compiled
         )
