@@ -1,6 +1,7 @@
 """A run that goes on from a shorter stream leaves the record of the whole stream."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -104,13 +105,32 @@ def test_a_finished_record_without_its_snapshots_is_made_again(tmp_path):
     assert kept == {"seeds-0-1-after-0.pt", "seeds-0-1-after-1.pt"}
 
 
-def test_a_damaged_snapshot_is_named(tmp_path):
-    train(f"{PERMUTED}1", "er", tmp_path, keep="snapshots")
-    (path,) = tmp_path.rglob("*-after-1.pt")
+def emptied(path):
     path.write_bytes(b"")
-    with pytest.warns(UserWarning, match=r"seeds-0-1-after-1\.pt is missing or damaged"):
-        (record, _) = train(f"{PERMUTED}2", "er", tmp_path, continue_from=tmp_path)
-    assert record.status == "failed"
+
+
+def flipped(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_folder_without_snapshots_is_named(tmp_path):
+    train(f"{PERMUTED}1", "er", tmp_path, keep="snapshots")
+    for path in tmp_path.rglob("*.pt"):
+        path.unlink()
+    with pytest.raises(rg.UserError, match=r"snapshots-0-1 is missing or damaged: there is no"):
+        train(f"{PERMUTED}2", "er", tmp_path, continue_from=tmp_path)
+
+
+@pytest.mark.parametrize("damage", [emptied, flipped, Path.unlink])
+def test_a_damaged_snapshot_is_named_before_anything_trains(damage, tmp_path):
+    train(f"{PERMUTED}2", "er", tmp_path / "short", keep="snapshots")
+    (path,) = tmp_path.rglob("*-after-1.pt")
+    damage(path)
+    with pytest.raises(rg.UserError, match=r"seeds-0-1-after-1\.pt is missing or damaged: \w"):
+        train(f"{PERMUTED}3", "er", tmp_path / "long", continue_from=tmp_path / "short")
+    assert not (tmp_path / "long").exists()
 
 
 REFUSED = {

@@ -19,6 +19,7 @@ from retrograde.parts.spec import write
 from retrograde.paths import write_whole
 from retrograde.records.environment import environment
 from retrograde.running.cell import CPU, Job, Start, StreamCell, data_of
+from retrograde.running.checkpoints import check_kept
 from retrograde.running.plan import Context
 from retrograde.streams.digests import experience_digests
 from retrograde.training.step_counts import total_steps
@@ -116,7 +117,7 @@ def begun(job: Job, context: Context, folder: Path) -> Job:
         folder: the store with the snapshots.
 
     Raises:
-        UserError: there are none, or anything but the length of the stream differs.
+        UserError: there are none, one is damaged, or anything but the length of the stream differs.
     """
     if not job.missing:
         return job
@@ -144,7 +145,9 @@ def begun(job: Job, context: Context, folder: Path) -> Job:
         differences, path, made = min(compared, key=lambda each: len(each[0]))
         raise _refusal(job, wanted, made, differences, path)
     _, path, made = max(fitting)
-    return replace(job, start=Start(path.resolve(), made.benchmark))
+    start = Start(path.resolve(), made.benchmark)
+    check_kept(start)
+    return replace(job, start=start)
 
 
 def _read(path: Path) -> Made:
