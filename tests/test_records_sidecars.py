@@ -160,7 +160,7 @@ def test_another_file_is_refused(copy, end):
     path = beside(copy, end)
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     (record, _) = load(copy)
-    with pytest.raises(UserError, match="is another one. Run the cell again"):
+    with pytest.raises(UserError, match="has changed since. Run the cell again"):
         record.model() if end == ".safetensors" else record.predictions
 
 

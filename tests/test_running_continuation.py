@@ -192,6 +192,13 @@ def test_what_cannot_be_gone_on_from_is_refused_before_anything_trains(
     assert not (tmp_path / "long").exists()
 
 
+def test_other_seeds_are_refused_with_those_that_there_are(tmp_path):
+    train(f"{PERMUTED}1", "er", tmp_path, keep="snapshots")
+    why = r"for the seeds 0 to 2\. It has those of seeds 0-1\. Run"
+    with pytest.raises(rg.UserError, match=why):
+        rg.run(f"{PERMUTED}2", "er", 3, continue_from=tmp_path, progress=False)
+
+
 def test_snapshots_need_a_store():
     with pytest.raises(rg.UserError, match="keep has snapshots, and store is None"):
         rg.run("split", "er", 1, keep="snapshots", progress=False)

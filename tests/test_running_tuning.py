@@ -386,3 +386,5 @@ def test_a_grid_stands_for_several_parts_anywhere():
     assert len(Suite(title="a", cells=cells).pairs()) == 2
     with pytest.raises(rg.UserError, match="values of a grid are written lr=A"):
         all_pairs(["split"], ["er:lr=0.1||1"])
+    with pytest.raises(rg.UserError, match="A range is for `retrograde tune`.*has lr=0.01..1"):
+        all_pairs(["split"], ["er:lr=0.01..1"])
