@@ -98,7 +98,7 @@ def _simplify(graph: Graph) -> None:
 
 def _bind(node: Node, operation: OpOverload) -> None:
     """Call an operation by its function in `torch`, in half of the time of `torch.ops`."""
-    namespace, _, full_name = operation.name().partition("::")
+    namespace, _, full_name = str(operation.name()).partition("::")  # type: ignore[no-untyped-call]
     name = full_name.partition(".")[0]
     if namespace != "aten":
         return
