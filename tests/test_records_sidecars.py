@@ -223,6 +223,11 @@ def test_the_calibration_error_is_the_mean_gap_of_confidence_and_accuracy():
     assert kept.calibration_error(bins=10) == pytest.approx(expected, abs=1e-6)
 
 
+def test_predictions_print_on_one_line():
+    kept = made([0, 1, 1], [1, 1, 1], [0, 0, 1])
+    assert repr(kept) == "<predictions for 3 test examples, 1 evaluations>"
+
+
 def test_predictions_survive_their_file():
     kept = made([0, 300, 1], [0.5, 0.25, 1], [0, 300, 2])
     again = Predictions.from_bytes(kept.to_bytes())
