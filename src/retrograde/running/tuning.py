@@ -320,12 +320,13 @@ def _benchmarks(
             replace(benchmark, skip_experiences=first),
         )
     if name == "other-order" and not argument:
-        if not hasattr(benchmark, "class_order"):
+        order = getattr(benchmark, "class_order", None)
+        if order is None:
             raise UserError(
                 "other-order draws class orders that the benchmark does not have; the classes of "
                 f"{type(benchmark).__name__} have no order. Use within."
             )
-        if not benchmark.class_order:
+        if not order:
             raise UserError(
                 "other-order draws class orders that the benchmark does not have; this one draws "
                 "its own from the seed. Use within, or give an order, such as "
