@@ -12,13 +12,15 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
+from torch.utils._pytree import tree_flatten
 
-from retrograde import UserError, run
+from retrograde import Strategy, UserError, run
 from retrograde.contract.toys import Blobs, blobs
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
 from retrograde.running.checkpoints import Checkpoint
 from retrograde.training import episode_loop, stream_loop
+from retrograde.training.stream_replicas import StreamReplicas
 
 CPU = torch.device("cpu")
 PARTS = Registry()
@@ -187,6 +189,24 @@ def test_a_checkpoint_with_a_flipped_bit_is_not_used(file):
     file.path.write_bytes(content)
     with pytest.warns(UserWarning, match="is damaged"):
         assert file.read() is None
+
+
+ON_STREAMS = [
+    name
+    for name in sorted(PARTS.names("strategies"))
+    if issubclass(PARTS.find("strategies", name), Strategy)
+]
+
+
+@pytest.mark.parametrize("name", ON_STREAMS)
+def test_the_state_of_every_strategy_comes_back(name, file):
+    method = part("strategies", name)
+    scenario = "scenario=class" if "class" in method.scenarios else "scenario=task"
+    where = part("benchmarks", f"split:tasks=2,train_examples=40,model=mlp-8,{scenario}")
+    backend = StreamReplicas(where, method, [where.stream(stream_data(where), 0)], [0], CPU)
+    file.write(backend.snapshot())
+    found = file.read()
+    assert tree_flatten(found["carried"])[1] == tree_flatten(backend.carried)[1]
 
 
 def test_a_checkpoint_runs_no_code_of_others(file):

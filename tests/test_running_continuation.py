@@ -1,9 +1,12 @@
 """A run that goes on from a shorter stream leaves the record of the whole stream."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+import torch
 
 import retrograde as rg
 from retrograde.training.stream_run import StreamRun
@@ -79,16 +82,20 @@ def test_only_later_experiences_are_trained(tmp_path, monkeypatch):
     assert trained == [0, 1, 2, 3]
 
 
-def test_a_run_that_was_stopped_keeps_every_snapshot(tmp_path, monkeypatch):
-    learn = StreamRun._learn
+def stopped_in_the_second(learn):
+    """Learning that is stopped in the second experience."""
 
     def stopped(run, number, *rest):
         if number == 1:
             raise KeyboardInterrupt
         return learn(run, number, *rest)
 
+    return stopped
+
+
+def test_a_run_that_was_stopped_keeps_every_snapshot(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(StreamRun, "_learn", stopped)
+        patch.setattr(StreamRun, "_learn", stopped_in_the_second(StreamRun._learn))
         with pytest.raises(KeyboardInterrupt):
             train(f"{PERMUTED}2", "er", tmp_path, keep="snapshots")
     train(f"{PERMUTED}2", "er", tmp_path, keep="snapshots")
@@ -103,6 +110,17 @@ def test_a_finished_record_without_its_snapshots_is_made_again(tmp_path):
     train(f"{PERMUTED}1", "er", tmp_path, keep="snapshots")
     kept = {path.name for path in tmp_path.rglob("*.pt")}
     assert kept == {"seeds-0-1-after-0.pt", "seeds-0-1-after-1.pt"}
+
+
+def test_so_is_one_of_which_a_stopped_run_has_left_some_snapshots(tmp_path, monkeypatch):
+    train(f"{PERMUTED}2", "er", tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(StreamRun, "_learn", stopped_in_the_second(StreamRun._learn))
+        with pytest.raises(KeyboardInterrupt):
+            train(f"{PERMUTED}2", "er", tmp_path, keep="snapshots")
+    train(f"{PERMUTED}2", "er", tmp_path, keep="snapshots")
+    assert len([*tmp_path.rglob("*-after-*.pt")]) == 3
+    assert not [*tmp_path.rglob("checkpoint-*")]
 
 
 def emptied(path):
@@ -131,6 +149,31 @@ def test_a_damaged_snapshot_is_named_before_anything_trains(damage, tmp_path):
     with pytest.raises(rg.UserError, match=r"seeds-0-1-after-1\.pt is missing or damaged: \w"):
         train(f"{PERMUTED}3", "er", tmp_path / "long", continue_from=tmp_path / "short")
     assert not (tmp_path / "long").exists()
+
+
+class Own(NamedTuple):
+    """A class that no snapshot brings back."""
+
+    seen: torch.Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeepsOwnClass(rg.Strategy):
+    """A state with an object of the strategy's own class."""
+
+    lr: float = 0.1
+
+    def init(self, net, params):
+        return {"own": Own(torch.zeros(()))}
+
+    def step(self, net, state, data):
+        return net.update(state, net.grad(state.params, data.combined), self.lr)
+
+
+def test_a_state_that_no_snapshot_brings_back_is_named(tmp_path):
+    train(f"{PERMUTED}1", KeepsOwnClass(), tmp_path, keep="snapshots")
+    with pytest.warns(UserWarning, match="has objects of its own classes, which no snapshot"):
+        train(f"{PERMUTED}2", KeepsOwnClass(), tmp_path, continue_from=tmp_path)
 
 
 REFUSED = {

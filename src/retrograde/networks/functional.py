@@ -48,6 +48,8 @@ class Networks:
         self.convolves = any(map(convolves, modules.values()))
         self.channels_last = False
         self.statistics = statistics
+        # A file of the user's may change, so that a model of the same name is another one.
+        self.kinds = tuple((type(module), repr(module)) for module in modules.values())
         self.names = {name: _names(name, module, own) for name, module in modules.items()}
         modules = {name: keyed(module) for name, module in modules.items()}
         self.random = {name: key_names(module) for name, module in modules.items()}

@@ -291,7 +291,12 @@ class Job:
         if record.status == "diverged":
             return True
         beside = record.place and self.snapshots_in(record.place.parent)
-        if self.snapshots and beside and not beside.is_dir():
+        # The last one comes after all others, which a run that was stopped may have left alone.
+        if (
+            self.snapshots
+            and beside
+            and not any(beside.glob(f"*-after-{record.timeline.count}.pt"))
+        ):
             return False
         # Only streams of classes have predictions.
         return record.keeps(name for name in self.keep if name == "model" or record.correct)

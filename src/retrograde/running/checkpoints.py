@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from retrograde.errors import UserError
+from retrograde.interface.batch import Batch
 from retrograde.interface.state import State
 from retrograde.parts.spec import digest
 from retrograde.records.account import Account
@@ -35,7 +36,7 @@ from retrograde.training.stream_replicas import Carried
 
 _KINDS = (bool, np.uint8, np.int64, np.float32, np.float64)
 _ADMITTED: list[Any] = [
-    *(Account, Carried, Counter, Evaluation, GradientProbe, MemoryState, MetaEvaluation),
+    *(Account, Batch, Carried, Counter, Evaluation, GradientProbe, MemoryState, MetaEvaluation),
     *(Plasticity, Rows, State, Window),
     *(bytes, np.ndarray, np.dtype, *(type(np.dtype(kind)) for kind in _KINDS)),
     np.empty(0).__reduce__()[0],  # which NumPy's own pickles call
@@ -149,12 +150,21 @@ def _check_sums(path: Path) -> None:
 
 def _useless(start: Start, path: Path, error: Exception) -> UserError:
     """The error that a snapshot of a shorter run is missing or damaged."""
-    why = error.strerror if isinstance(error, OSError) else str(error)
     return UserError(
         "A run goes on from the snapshots before training and after each experience; "
-        f"that of {start.benchmark} in {path} is missing or damaged: {why}. "
-        "Run the shorter stream again with keep=snapshots."
+        f"that of {start.benchmark} in {path} {_fault(error)}"
     )
+
+
+def _fault(error: Exception) -> str:
+    """The reason why a snapshot cannot be read, and the remedy."""
+    if isinstance(error, pickle.UnpicklingError):
+        return (
+            "is damaged, or the strategy's state has objects of its own classes, which no snapshot "
+            "brings back. Keep tensors in dictionaries and tuples, or run the whole stream anew."
+        )
+    why = error.strerror if isinstance(error, OSError) else error
+    return f"is missing or damaged: {why}. Run the shorter stream again with keep=snapshots."
 
 
 def _save(snapshot: Snapshot, path: Path) -> None:

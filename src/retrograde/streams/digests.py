@@ -28,6 +28,7 @@ def experience_digests(stream: Stream) -> list[str]:
 
 def _content(stream: Stream, experience: Experience) -> Iterator[bytes]:
     yield from _seen(stream, experience, experience.views)
+    yield experience.task.tobytes()
     tasks = experience.tasks
     for values in (tasks, stream.units[tasks], stream.learned[tasks]):
         yield values.tobytes()

@@ -218,6 +218,7 @@ def step_constants(
     return (
         type(benchmark),
         type(strategy),
+        backend.net.networks.kinds,
         str(backend.device),
         repr(values),
     )

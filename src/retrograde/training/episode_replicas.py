@@ -26,6 +26,7 @@ from retrograde.training.compiled_step import signature, unaliased
 from retrograde.training.example_rows import normaliser
 from retrograde.training.replicas import Replicas, Tree, finite, stacked
 from retrograde.training.snapshots import Snapshot
+from retrograde.training.trees import each
 
 BLOCK = 50
 """Number of meta-iterations whose tasks are drawn at once."""
@@ -209,8 +210,10 @@ class EpisodeReplicas(Replicas):
             net = self.net_of(state, own, shared)
             return self.strategy.meta_step(net, state, episodes, progress)
 
-        after: State = vmap(meta_step)(carried, tasks, own)
-        return after
+        after = vmap(meta_step)(carried, tasks, own)
+        # Compiled and traced steps take their inputs with contiguous strides alone.
+        whole: State = each(torch.Tensor.contiguous, after)
+        return whole
 
     def try_out(self) -> None:
         """Adapt to one task and take a meta-step, without keeping either.

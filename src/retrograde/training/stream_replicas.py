@@ -240,7 +240,7 @@ class StreamReplicas(Replicas):
             shared: The tensors that all replicates share, among them all training examples.
         """
         after = self.mapped(self._one_step, _AXES)(carried, rows, own, shared)
-        # A compiled step takes its inputs with contiguous strides alone.
+        # Compiled and traced steps take their inputs with contiguous strides alone.
         whole: Carried = each(torch.Tensor.contiguous, after)
         return whole
 

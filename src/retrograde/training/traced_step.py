@@ -40,46 +40,61 @@ def traced_step(step: Step, function: Step, inputs: tuple[Any, ...], key: Hashab
         The step; None if it cannot be traced.
     """
     last_key, last = _LAST.get(step, (None, None))
-    if last_key != key:
+    # No key tells all that a trace has made a constant of, such as a global of a notebook.
+    if last_key != key or (last and not _agree(last, function, inputs)):
         last = _traced(function, inputs)
         _LAST[step] = key, last
     return last
+
+
+def _agree(trace: Step, function: Step, inputs: tuple[Any, ...]) -> bool:
+    """True if a trace and the step itself give the same numbers, to the last bit."""
+    return _equal(trace(*inputs), function(*inputs))
 
 
 def _traced(function: Step, inputs: tuple[Any, ...]) -> Step | None:
     # Imports sympy, which takes longer than a short run does.
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    form: list[Any] = []
+    # Of empty tensors, since a trace outlives the cell that it was made for.
+    taken = _form(inputs)
+    given_back: list[Any] = []
 
     def of_leaves(*given: Tensor) -> list[Tensor]:
         left = iter(given)
-        after = function(*each(lambda _: next(left), inputs))
-        form[:] = [after]
-        return leaves(after)
+        after = function(*each(lambda _: next(left), taken))
+        given_back[:] = [_form(after)]
+        return leaves(after, after)
 
     # A step may do what cannot be traced; it runs as it is then.
     try:
-        module = make_fx(of_leaves)(*leaves(inputs))
+        # An input that came twice as one object would be traced as one input.
+        module = make_fx(of_leaves)(*(leaf.detach() for leaf in leaves(inputs, taken)))
         _simplify(module.graph)
         module.recompile()
         run = module.forward
-        outputs = each(lambda _: torch.empty(0), form[0])
+        (outputs,) = given_back
 
         def traced(*given: Any) -> Any:
+            # A hook may give the state's dictionaries in another order than it was given.
             with torch.no_grad():
-                found = iter(run(*leaves(given)))
+                found = iter(run(*leaves(given, taken)))
             return each(lambda _: next(found), outputs)
 
-        same = _equal(traced(*inputs), function(*inputs))
+        same = _agree(traced, function, inputs)
     except Exception:
         return None
     return traced if same else None
 
 
+def _form(tree: Any) -> Any:
+    """The same tree without its numbers."""
+    return each(lambda _: torch.empty(0), tree)
+
+
 def _equal(one: Any, other: Any) -> bool:
     """True if two trees hold the same numbers, to the last bit."""
-    pairs = zip(leaves(one), leaves(other), strict=True)
+    pairs = zip(leaves(one, one), leaves(other, one), strict=True)
     exactly = partial(torch.allclose, rtol=0, atol=0, equal_nan=True)
     return all(torch.equal(left, right) or exactly(left, right) for left, right in pairs)
 
@@ -98,9 +113,11 @@ def _simplify(graph: Graph) -> None:
 
 def _bind(node: Node, operation: OpOverload) -> None:
     """Call an operation by its function in `torch`, in half of the time of `torch.ops`."""
-    namespace, _, full_name = str(operation.name()).partition("::")  # type: ignore[no-untyped-call]
-    name = full_name.partition(".")[0]
-    if namespace != "aten":
+    full_name: str = operation.name()  # type: ignore[no-untyped-call]
+    namespace, _, name = full_name.partition(".")[0].partition("::")
+    # Those functions take no list with an index left out, as in x[:, rows].
+    leaves_out = any(None in given for given in node.args if isinstance(given, list))
+    if namespace != "aten" or leaves_out:
         return
     function = getattr(torch, name, None)
     if isinstance(function, BuiltinFunctionType):

@@ -19,21 +19,26 @@ def each(change: Callable[[Tensor], Tensor], tree: Any) -> Any:
     return pytree.tree_map_only(Tensor, change, tree)
 
 
-def leaves(tree: Any) -> list[Tensor]:
-    """The tensors of a tree, in the order in which `each` changes them."""
+def leaves(tree: Any, like: Any) -> list[Tensor]:
+    """The tensors of a tree, in the order in which `each` changes those of another one.
+
+    Args:
+        tree: The tree.
+        like: A tree of the same form, whose dictionaries may have another order.
+    """
     found: list[Tensor] = []
-    _collect(tree, found)
+    _collect(tree, like, found)
     return found
 
 
-def _collect(tree: Any, found: list[Tensor]) -> None:
-    if isinstance(tree, Tensor):
+def _collect(tree: Any, like: Any, found: list[Tensor]) -> None:
+    if isinstance(like, Tensor):
         found.append(tree)
-    elif isinstance(tree, dict):
-        for value in tree.values():
-            _collect(value, found)
-    elif isinstance(tree, tuple):
-        for value in tree:
-            _collect(value, found)
+    elif isinstance(like, dict):
+        for name, part in like.items():
+            _collect(tree[name], part, found)
+    elif isinstance(like, tuple | list):
+        for value, part in zip(tree, like, strict=True):
+            _collect(value, part, found)
     else:
         found.extend(leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor))
