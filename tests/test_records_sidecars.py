@@ -160,7 +160,7 @@ def test_another_file_is_refused(copy, end):
     path = beside(copy, end)
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     (record, _) = load(copy)
-    with pytest.raises(UserError, match="is another one. Run the cell again"):
+    with pytest.raises(UserError, match="has changed since. Run the cell again"):
         record.model() if end == ".safetensors" else record.predictions
 
 
@@ -221,6 +221,11 @@ def test_the_calibration_error_is_the_mean_gap_of_confidence_and_accuracy():
     kept = made([0, 1, 1], [0.95, 0.95, 0.5], [0, 0, 1])
     expected = 2 / 3 * abs(0.5 - 0.95) + 1 / 3 * abs(1 - 0.5)
     assert kept.calibration_error(bins=10) == pytest.approx(expected, abs=1e-6)
+
+
+def test_predictions_print_on_one_line():
+    kept = made([0, 1, 1], [1, 1, 1], [0, 0, 1])
+    assert repr(kept) == "<predictions for 3 test examples, 1 evaluations>"
 
 
 def test_predictions_survive_their_file():

@@ -182,6 +182,15 @@ def test_a_damaged_or_foreign_checkpoint_is_named_and_not_used(content, file):
         assert file.read() is None
 
 
+def test_a_checkpoint_with_a_flipped_bit_is_not_used(file):
+    torch.save({"run": torch.zeros(1000)}, file.path)
+    content = bytearray(file.path.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.path.write_bytes(content)
+    with pytest.warns(UserWarning, match="is damaged"):
+        assert file.read() is None
+
+
 ON_STREAMS = [
     name
     for name in sorted(PARTS.names("strategies"))

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -122,13 +123,32 @@ def test_so_is_one_of_which_a_stopped_run_has_left_some_snapshots(tmp_path, monk
     assert not [*tmp_path.rglob("checkpoint-*")]
 
 
-def test_a_damaged_snapshot_is_named(tmp_path):
-    train(f"{PERMUTED}1", "er", tmp_path, keep="snapshots")
-    (path,) = tmp_path.rglob("*-after-1.pt")
+def emptied(path):
     path.write_bytes(b"")
-    with pytest.warns(UserWarning, match=r"seeds-0-1-after-1\.pt is missing or damaged"):
-        (record, _) = train(f"{PERMUTED}2", "er", tmp_path, continue_from=tmp_path)
-    assert record.status == "failed"
+
+
+def flipped(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_folder_without_snapshots_is_named(tmp_path):
+    train(f"{PERMUTED}1", "er", tmp_path, keep="snapshots")
+    for path in tmp_path.rglob("*.pt"):
+        path.unlink()
+    with pytest.raises(rg.UserError, match=r"snapshots-0-1 is missing or damaged: there is no"):
+        train(f"{PERMUTED}2", "er", tmp_path, continue_from=tmp_path)
+
+
+@pytest.mark.parametrize("damage", [emptied, flipped, Path.unlink])
+def test_a_damaged_snapshot_is_named_before_anything_trains(damage, tmp_path):
+    train(f"{PERMUTED}2", "er", tmp_path / "short", keep="snapshots")
+    (path,) = tmp_path.rglob("*-after-1.pt")
+    damage(path)
+    with pytest.raises(rg.UserError, match=r"seeds-0-1-after-1\.pt is missing or damaged: \w"):
+        train(f"{PERMUTED}3", "er", tmp_path / "long", continue_from=tmp_path / "short")
+    assert not (tmp_path / "long").exists()
 
 
 class Own(NamedTuple):
@@ -213,6 +233,13 @@ def test_what_cannot_be_gone_on_from_is_refused_before_anything_trains(
     with pytest.raises(rg.UserError, match=why):
         train(*wanted, tmp_path / "long", continue_from=tmp_path / "short")
     assert not (tmp_path / "long").exists()
+
+
+def test_other_seeds_are_refused_with_those_that_there_are(tmp_path):
+    train(f"{PERMUTED}1", "er", tmp_path, keep="snapshots")
+    why = r"for the seeds 0 to 2\. It has those of seeds 0-1\. Run"
+    with pytest.raises(rg.UserError, match=why):
+        rg.run(f"{PERMUTED}2", "er", 3, continue_from=tmp_path, progress=False)
 
 
 def test_snapshots_need_a_store():

@@ -151,6 +151,11 @@ def test_first_chooses_on_the_first_experiences_and_measures_on_the_others():
     assert "within" not in found.chosen
 
 
+def test_first_counts_from_where_the_stream_begins():
+    found = tuned(ground=f"{GROUND},skip_experiences=1", protocol="first:1")
+    assert found.records[0].cell.benchmark.overrides["skip_experiences"] == 2
+
+
 def test_other_order_draws_the_class_order_that_the_benchmark_gives():
     fixed = f"{GROUND},class_order=5,4,3,2,1,0"
     found = tuned(ground=fixed, protocol="other-order")
@@ -191,8 +196,13 @@ def test_another_dataset_may_be_the_one_to_choose_on():
         ({"metric": "acc"}, "Did you mean ACC"),
         ({"protocol": "inside"}, "A protocol is within"),
         ({"protocol": "first:0"}, "A protocol is within"),
-        ({"protocol": "first:3"}, "At least one experience is left"),
-        ({"protocol": "other-order"}, "draws its own from the seed"),
+        ({"protocol": "first:3"}, "N was 3, and the stream has 3. Give a smaller N"),
+        ({"protocol": "other-order"}, "draws its own from the seed.*such as class_order=0,1,2"),
+        (
+            {"protocol": "other-order", "ground": GROUND.replace("split", "permuted")},
+            "classes of Permuted have no order. Use within",
+        ),
+        ({"protocol": "other-dataset:made"}, "another dataset.*both are 'made'"),
     ],
 )
 def test_what_cannot_be_searched_is_refused_before_anything_trains(given, message, monkeypatch):
@@ -376,3 +386,5 @@ def test_a_grid_stands_for_several_parts_anywhere():
     assert len(Suite(title="a", cells=cells).pairs()) == 2
     with pytest.raises(rg.UserError, match="values of a grid are written lr=A"):
         all_pairs(["split"], ["er:lr=0.1||1"])
+    with pytest.raises(rg.UserError, match="A range is for `retrograde tune`.*has lr=0.01..1"):
+        all_pairs(["split"], ["er:lr=0.01..1"])

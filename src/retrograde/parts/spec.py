@@ -76,12 +76,18 @@ def expanded(spec: str) -> list[str]:
     """All parts of a grid, such as `er:lr=0.1|1,buffer_size=50|200`; the last setting goes first.
 
     Raises:
-        UserError: see `parse`; or a value between bars is empty.
+        UserError: see `parse`; or a value between bars is empty, or there is a range.
     """
     name, settings = parse(spec)
     choices = {
         key: [choice.strip() for choice in text.split("|")] for key, text in settings.items()
     }
+    for key, text in settings.items():
+        if range_ends(text):
+            raise UserError(
+                f"A range is for `retrograde tune` to search; {shown(spec)} has {key}={text}. "
+                f"Give a value, or {key}=A|B|C for each of several."
+            )
     for key, several in choices.items():
         if len(several) > 1 and not all(several):
             raise UserError(
@@ -90,6 +96,20 @@ def expanded(spec: str) -> list[str]:
             )
     cells = itertools.product(*choices.values())
     return [write(name, dict(zip(choices, values, strict=True))) for values in cells]
+
+
+def range_ends(text: str) -> tuple[str, str] | None:
+    """The ends of a range of numbers, written `LOW..HIGH`; None if the text is none."""
+    low, _, high = text.partition("..")
+    return (low, high) if _is_number(low) and _is_number(high) else None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def as_pairs(settings: Mapping[str, object]) -> str:

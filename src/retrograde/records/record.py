@@ -231,7 +231,7 @@ class Record:
         content = self.files.get(name) if file is None else _content(file, name)
         if content is None or digest(content) != self.kept.digests[name]:
             raise UserError(
-                f"A kept file is the one that its run has written, and {where} is another one. "
+                f"A kept file is as its run has written it, and {where} has changed since. "
                 f"Run the cell again with keep={name}."
             )
         return self.kept, content, where

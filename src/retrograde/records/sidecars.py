@@ -44,6 +44,10 @@ class Predictions(NamedTuple):
     task: Int64[np.ndarray, " test"]
     example: Int64[np.ndarray, " test"]
 
+    def __repr__(self) -> str:
+        evaluations, tests = self.predicted.shape
+        return f"<predictions for {tests} test examples, {evaluations} evaluations>"
+
     def confusion(self, evaluation: int = -1) -> Int64[np.ndarray, "right predicted"]:
         """Count test examples by the output unit that is right and the one that is predicted.
 

@@ -4,8 +4,11 @@ import pickle
 import shutil
 import tempfile
 import warnings
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from errno import ENOENT
 from itertools import count, takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,7 +49,10 @@ PyTorch refuses a file with anything else: reading it could run any code.
 
 WAY = "way.json"
 """The file of the way in which replicates train."""
-_UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError)
+_DAMAGED = (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
+_UNREADABLE = (*_DAMAGED, pickle.UnpicklingError)
+_AFTER = "-after-"
+"""What stands before the number of experiences in the name of a kept snapshot."""
 
 
 class Checkpoint(NamedTuple):
@@ -80,6 +86,7 @@ class Checkpoint(NamedTuple):
             return None
 
     def _read(self, path: Path) -> Snapshot:
+        _check_sums(path)
         with torch.serialization.safe_globals(_ADMITTED):
             snapshot: Snapshot = torch.load(path, map_location=self.device, weights_only=True)
         return snapshot
@@ -93,7 +100,7 @@ class Checkpoint(NamedTuple):
 
     def _numbered(self, experiences: int) -> str:
         """The name of the file of the snapshot after so many experiences."""
-        return f"{self.path.stem}-after-{experiences}{self.path.suffix}"
+        return f"{self.path.stem}{_AFTER}{experiences}{self.path.suffix}"
 
     def beginning(self) -> Beginning | None:
         """The snapshots of a shorter run to go on from."""
@@ -111,12 +118,42 @@ class Checkpoint(NamedTuple):
             try:
                 yield self._read(path)
             except _UNREADABLE as error:
-                raise UserError(
-                    "A run goes on from the snapshots before training and after each experience; "
-                    f"that of {start.benchmark} in {path} {_fault(error)}"
-                ) from error
+                raise _useless(start, path, error) from error
             if self.kept:
                 shutil.copyfile(path, self.kept / path.name)
+
+
+def check_kept(start: Start) -> None:
+    """Raise `UserError` if a kept snapshot of a shorter run is missing or damaged."""
+    names = [path.stem.rpartition(_AFTER) for path in start.folder.glob(f"*{_AFTER}*.pt")]
+    if not names:
+        raise _useless(start, start.folder, FileNotFoundError(ENOENT, "there is no snapshot"))
+    latest: dict[str, int] = {}
+    for stem, _, number in names:
+        latest[stem] = max(latest.get(stem, 0), int(number))
+    for stem, last in latest.items():
+        for experiences in range(last + 1):
+            path = start.folder / f"{stem}{_AFTER}{experiences}.pt"
+            try:
+                _check_sums(path)
+            except _DAMAGED as error:
+                raise _useless(start, path, error) from error
+
+
+def _check_sums(path: Path) -> None:
+    """Raise one of `_DAMAGED` if a file is not as it was written; PyTorch reads other numbers."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"the checksum of its part {damaged} is another one")
+
+
+def _useless(start: Start, path: Path, error: Exception) -> UserError:
+    """The error that a snapshot of a shorter run is missing or damaged."""
+    return UserError(
+        "A run goes on from the snapshots before training and after each experience; "
+        f"that of {start.benchmark} in {path} {_fault(error)}"
+    )
 
 
 def _fault(error: Exception) -> str:
@@ -126,7 +163,8 @@ def _fault(error: Exception) -> str:
             "is damaged, or the strategy's state has objects of its own classes, which no snapshot "
             "brings back. Keep tensors in dictionaries and tuples, or run the whole stream anew."
         )
-    return f"is missing or damaged: {error}. Run the shorter stream again with keep=snapshots."
+    why = error.strerror if isinstance(error, OSError) else error
+    return f"is missing or damaged: {why}. Run the shorter stream again with keep=snapshots."
 
 
 def _save(snapshot: Snapshot, path: Path) -> None:

@@ -261,7 +261,7 @@ def _heard(outcome: RunOutcome, state: RunState, err: Console, *, checkpoint: bo
 
     def inherits(job: Job, holders: list[Holder]) -> None:
         who = ", ".join(holder.text for holder in holders)
-        again = "goes on from its last snapshot" if checkpoint else "begins again"
+        again = "goes on from its last snapshot, if it has one" if checkpoint else "begins again"
         gone = f"was begun by {who}, which shows no sign of life; it {again}."
         err.print(f"[yellow]note:[/] {escape(f'{job.spec.spec} {gone}')}")
 

@@ -17,8 +17,10 @@ from retrograde.interface.strategy import Strategy
 from retrograde.parts.provenance import Sources
 from retrograde.parts.spec import write
 from retrograde.paths import write_whole
+from retrograde.records.cell import CellSpec
 from retrograde.records.environment import environment
 from retrograde.running.cell import CPU, Job, Start, StreamCell, data_of
+from retrograde.running.checkpoints import check_kept
 from retrograde.running.plan import Context
 from retrograde.streams.digests import experience_digests
 from retrograde.training.step_counts import total_steps
@@ -116,7 +118,7 @@ def begun(job: Job, context: Context, folder: Path) -> Job:
         folder: the store with the snapshots.
 
     Raises:
-        UserError: there are none, or anything but the length of the stream differs.
+        UserError: there are none, one is damaged, or anything but the length of the stream differs.
     """
     if not job.missing:
         return job
@@ -134,7 +136,8 @@ def begun(job: Job, context: Context, folder: Path) -> Job:
         raise UserError(
             "A run goes on from the snapshots of a shorter stream, of the same seeds; "
             f"{folder} has none of {spec.benchmark.name} with {spec.strategy.name} for the seeds "
-            f"{first} to {last}. Run the shorter stream with keep=snapshots."
+            f"{first} to {last}.{_other_seeds(folder, spec)} Run the shorter stream with "
+            "keep=snapshots."
         )
     wanted = made_by(job, data_of(job.cell.benchmark, context.data), context, job.sources)
     found = [(path.parent, _read(path)) for path in paths]
@@ -144,7 +147,16 @@ def begun(job: Job, context: Context, folder: Path) -> Job:
         differences, path, made = min(compared, key=lambda each: len(each[0]))
         raise _refusal(job, wanted, made, differences, path)
     _, path, made = max(fitting)
-    return replace(job, start=Start(path.resolve(), made.benchmark))
+    start = Start(path.resolve(), made.benchmark)
+    check_kept(start)
+    return replace(job, start=start)
+
+
+def _other_seeds(folder: Path, spec: CellSpec) -> str:
+    """The seeds that a cell has snapshots of, as a sentence; empty if it has none."""
+    paths = folder.glob(f"{spec.benchmark.name}/{spec.strategy.name}/*/snapshots-*/{MADE}")
+    seeds = {path.parent.name.removeprefix("snapshots-") for path in paths}
+    return f" It has those of seeds {', '.join(sorted(seeds))}." if seeds else ""
 
 
 def _read(path: Path) -> Made:

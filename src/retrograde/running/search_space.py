@@ -9,7 +9,7 @@ import numpy as np
 
 from retrograde.errors import UserError, shown
 from retrograde.parts.registry import Registry
-from retrograde.parts.spec import parse, write
+from retrograde.parts.spec import parse, range_ends, write
 from retrograde.records.cell import PartSpec
 
 
@@ -122,16 +122,10 @@ class SearchSpace:
 
 def _ends(key: str, text: str) -> tuple[str, str] | None:
     """The ends of a range; None if the text is none."""
-    low, dots, high = text.partition("..")
-    if not dots:
-        return None
-    try:
-        rising = float(low) < float(high)
-    except ValueError:
-        return None
-    if not rising:
+    ends = range_ends(text)
+    if ends and not float(ends[0]) < float(ends[1]):
         raise UserError(f"A range is written {key}=LOW..HIGH; it was {key}={text}.")
-    return low, high
+    return ends
 
 
 def canonical(spec: str, registry: Registry) -> str:

@@ -280,11 +280,12 @@ def _planned(
             "Settings are chosen on validation examples and measured on test examples; the "
             "benchmark has evaluate_on=validation. Leave it out."
         )
-    trial, measured = _benchmarks(benchmark, search.protocol)
     source = source_of(data)
+    stream = benchmark.stream(data_of(benchmark, source))
+    trial, measured = _benchmarks(benchmark, search.protocol, len(stream))
     dataset = data_of(trial, source)
     own = dataset is not None and dataset.x_val is not None
-    if benchmark.stream(data_of(benchmark, source)).regression:
+    if stream.regression:
         raise UserError(
             f"Settings are chosen by an accuracy, and {type(benchmark).__name__} has values to "
             "predict. Take a stream of classes."
@@ -294,26 +295,51 @@ def _planned(
     return _Planned(SearchSpace.read(strategy, registry), trial, measured)
 
 
-def _benchmarks(benchmark: Benchmark, protocol: str) -> tuple[Benchmark, Benchmark]:
-    """The benchmarks of the trials, before examples are held out, and of the measurement."""
+def _benchmarks(
+    benchmark: Benchmark, protocol: str, experiences: int
+) -> tuple[Benchmark, Benchmark]:
+    """The benchmarks of the trials, before examples are held out, and of the measurement.
+
+    Args:
+        benchmark: The benchmark.
+        protocol: The examples that settings are chosen on.
+        experiences: The number of experiences of the benchmark.
+    """
     name, _, argument = protocol.partition(":")
     if name == "within" and not argument:
         return benchmark, benchmark
     if name == "first" and argument.isdigit() and int(argument):
-        first = int(argument)
+        if int(argument) >= experiences:
+            raise UserError(
+                "first:N chooses on the first N experiences and measures on the others; N was "
+                f"{argument}, and the stream has {experiences}. Give a smaller N, or use within."
+            )
+        first = benchmark.skip_experiences + int(argument)
         return (
             replace(benchmark, first_experiences=first),
             replace(benchmark, skip_experiences=first),
         )
     if name == "other-order" and not argument:
-        if not getattr(benchmark, "class_order", ()):
+        order = getattr(benchmark, "class_order", None)
+        if order is None:
+            raise UserError(
+                "other-order draws class orders that the benchmark does not have; the classes of "
+                f"{type(benchmark).__name__} have no order. Use within."
+            )
+        if not order:
             raise UserError(
                 "other-order draws class orders that the benchmark does not have; this one draws "
-                "its own from the seed. Use within, or give class_order."
+                "its own from the seed. Use within, or give an order, such as "
+                "class_order=0,1,2,3,4,5,6,7,8,9."
             )
         setting: dict[str, Any] = {"class_order": ()}
         return replace(benchmark, **setting), benchmark
     if name == "other-dataset" and argument:
+        if argument == benchmark.dataset:
+            raise UserError(
+                "other-dataset chooses on another dataset than the benchmark's; both are "
+                f"{shown(argument)}. Name another one, or use within."
+            )
         return replace(benchmark, dataset=argument), benchmark
     raise UserError(
         "A protocol is within, first:N, other-order or other-dataset:NAME; it was "
