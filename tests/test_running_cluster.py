@@ -201,6 +201,24 @@ def test_what_ran_here_is_not_run_there_and_the_other_way_round(cluster, call, t
 
 
 @pytest.mark.slow
+def test_settings_are_chosen_on_a_cluster_too(cluster, call, tmp_path, monkeypatch):
+    from retrograde.running import cluster as on_cluster
+
+    run_there, asked = on_cluster.run_on_cluster, []
+
+    def noted(jobs, context, told):
+        asked.append(context.cluster)
+        return run_there(jobs, context, told)
+
+    monkeypatch.setattr(on_cluster, "run_on_cluster", noted)
+    search = "tune", *CELL[:2], "--strategy", "er:lr=0.01|0.1", "--fresh", "100-101"
+    code, _, err = call(*search, "--out", tmp_path / "tuned", "--cluster", cluster.address)
+    assert code == 0, err
+    assert asked == [cluster.address] * 2  # the trials, then the fresh seeds
+    assert len(list((tmp_path / "tuned").rglob("seed-*.json"))) == 4
+
+
+@pytest.mark.slow
 def test_a_cell_whose_worker_dies_at_every_attempt_fails_and_says_so(
     cluster, monkeypatch, tmp_path
 ):

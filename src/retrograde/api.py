@@ -173,7 +173,10 @@ def tune(
     store: str | Path | None = None,
     data: str | Path | Mapping[str, Dataset] | None = None,
     jobs: int = 1,
+    device: str = "cpu",
     compile: str = "auto",  # noqa: A002 - the command line's word
+    timeout: float | None = None,
+    checkpoint: bool = False,
     progress: bool = True,
 ) -> list[Tuned]:
     """Choose settings on validation examples, and measure them on fresh seeds.
@@ -193,7 +196,11 @@ def tune(
             kept.
         data: the data folder, or datasets by name.
         jobs: processes that train at a time.
+        device: cpu or cuda.
         compile: auto, on or off.
+        timeout: seconds after which replicates that train together are stopped and have failed.
+        checkpoint: keep snapshots in the store after each experience, from which the same call goes
+            on if it was stopped.
         progress: show a bar while the replicates train.
 
     Returns:
@@ -206,7 +213,7 @@ def tune(
     streams = _several("benchmarks", benchmarks)
     methods = _several("strategies", strategies)
     wanted = Search(search, protocol, trials, seeds, fresh, metric)
-    options = _options(data, jobs, compile)
+    options = _options(data, jobs, compile, device, timeout)._replace(checkpoint=checkpoint)
     quiet = Console(quiet=True)
     shows = Console(stderr=True, quiet=not progress)
     pairs = [(stream, method) for stream in streams for method in methods]

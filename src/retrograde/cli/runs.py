@@ -6,10 +6,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrograde.cli.options import NO_PATHS, NO_TEXT, Data, Plugins, Traceback, traced
+from retrograde.cli.options import (
+    NO_PATHS,
+    NO_TEXT,
+    Checkpoint,
+    Cluster,
+    Data,
+    Device,
+    Plugins,
+    Timeout,
+    Traceback,
+    traced,
+)
 from retrograde.cli.terminal import err, out
 from retrograde.errors import UserError, shown
-from retrograde.parts.fields import LONGEST_TIMEOUT
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse, words
 
@@ -46,7 +56,7 @@ def run(
         ),
     ] = "",
     data: Data = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    device: Device = "cpu",
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -55,21 +65,8 @@ def run(
             r"\[default: one for each core that has work]",
         ),
     ] = None,
-    cluster: Annotated[
-        str,
-        typer.Option(
-            metavar="ADDRESS", help="Ray's address, HOST:PORT or auto; needs the extra ray."
-        ),
-    ] = "",
-    timeout: Annotated[
-        float | None,
-        typer.Option(
-            min=1,
-            max=LONGEST_TIMEOUT,
-            metavar="SECONDS",
-            help=r"Stop replicates that take longer, and record them as failed. \[default: never]",
-        ),
-    ] = None,
+    cluster: Cluster = "",
+    timeout: Timeout = None,
     only: Annotated[
         list[str] | None,
         typer.Option(metavar="benchmark=NAME,strategy=NAME", help="Run only these cells."),
@@ -104,13 +101,7 @@ def run(
             "after each experience, beside records.",
         ),
     ] = "",
-    checkpoint: Annotated[
-        bool,
-        typer.Option(
-            "--checkpoint",
-            help="Keep snapshots after each experience, from which a run that was stopped goes on.",
-        ),
-    ] = False,
+    checkpoint: Checkpoint = False,
     continue_from: Annotated[
         Path | None,
         typer.Option(

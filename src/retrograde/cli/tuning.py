@@ -6,9 +6,18 @@ from typing import Annotated
 
 import typer
 
-from retrograde.cli.options import NO_PATHS, Data, Plugins, Traceback, traced
+from retrograde.cli.options import (
+    NO_PATHS,
+    Checkpoint,
+    Cluster,
+    Data,
+    Device,
+    Plugins,
+    Timeout,
+    Traceback,
+    traced,
+)
 from retrograde.cli.terminal import err, out
-from retrograde.parts.fields import LONGEST_TIMEOUT
 
 TUNED = Path("runs/tuned")
 
@@ -47,13 +56,14 @@ def tune(
     metric: Annotated[str, typer.Option(help="The score to choose by.")] = "ACC",
     out_: Annotated[Path, typer.Option("--out", help="Folder of the records.")] = TUNED,
     data: Data = None,
+    device: Device = "cpu",
+    cluster: Cluster = "",
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes of one thread each; 1: here.")
     ] = None,
     compile_: Annotated[str, typer.Option("--compile", metavar="auto|on|off")] = "auto",
-    timeout: Annotated[
-        float | None, typer.Option(min=1, max=LONGEST_TIMEOUT, metavar="SECONDS")
-    ] = None,
+    timeout: Timeout = None,
+    checkpoint: Checkpoint = False,
     plugin: Plugins = NO_PATHS,
     traceback: Traceback = False,
 ) -> None:
@@ -68,7 +78,16 @@ def tune(
 
     wanted = Search(search, protocol, trials, seeds, fresh, metric)
     options = Options(
-        tuple(plugin), data, "cpu", compile_, jobs, None, "", timeout, traceback=traceback
+        tuple(plugin),
+        data,
+        device,
+        compile_,
+        jobs,
+        None,
+        cluster,
+        timeout,
+        traceback=traceback,
+        checkpoint=checkpoint,
     )
     pairs = [(stream, method) for stream in benchmark for method in strategy]
     with traced(traceback), orderly():
