@@ -574,10 +574,12 @@ class CountsReplay(PARTS.find("strategies", "gss")):
         return super().init(net, params) | {"count": torch.zeros(())}
 
     def step(self, net, state, data):
-        drawn = self._draw(
-            state, net.uniform(self.buffer_size, name="again"), self.replay_batch, data.incoming
-        )
-        count = state.extra["count"] + drawn.weight.sum() * (data.incoming.weight.sum() > 0)
+        from retrograde.strategies.gss import drawn
+
+        pool = self.own_examples(state).concat(data.incoming)
+        keys = net.uniform(self.buffer_size, name="again")
+        replayed = drawn(pool, keys, self.replay_batch)
+        count = state.extra["count"] + replayed.weight.sum() * (data.incoming.weight.sum() > 0)
         after = super().step(
             net,
             state.replace(extra={k: v for k, v in state.extra.items() if k != "count"}),
