@@ -140,14 +140,8 @@ class Replicas(ABC):
     def expected_steps(self) -> int:
         """About the number of steps that the state will keep its form."""
 
-    def warm_up(self, mode: Compile) -> str | None:
-        """Take one step without keeping it, count its passes, and compile unless that is off.
-
-        A step that is not compiled is traced if that is worth its time.
-
-        Returns:
-            Why compiling failed; None if it did not.
-        """
+    def try_step(self) -> tuple[Any, ...]:
+        """Take one step without keeping it, count its passes, and return its inputs."""
         inputs = self.trial_inputs()
         notes = self._try_step(inputs)
         self.tally = {
@@ -156,6 +150,17 @@ class Replicas(ABC):
             if count
         }
         self.updates = notes.updates
+        return inputs
+
+    def warm_up(self, mode: Compile) -> str | None:
+        """Take one step without keeping it, count its passes, and compile unless that is off.
+
+        A step that is not compiled is traced if that is worth its time.
+
+        Returns:
+            Why compiling failed; None if it did not.
+        """
+        inputs = self.try_step()
         self._graph = self._trace = None
 
         def twice(step: Callable[..., Any]) -> Any:
