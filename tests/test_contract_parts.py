@@ -10,7 +10,17 @@ import torch
 from torch import nn
 
 import retrograde as rg
-from retrograde import Benchmark, Dataset, DataSource, Model, TableResult, split_classes
+from retrograde import (
+    Benchmark,
+    Dataset,
+    DataSource,
+    Learner,
+    Model,
+    Rate,
+    Strategy,
+    TableResult,
+    split_classes,
+)
 from retrograde.contract.parts import verdicts
 from retrograde.contract.results import made_up
 from retrograde.contract.toys import IMAGES
@@ -310,6 +320,52 @@ class FlipsInSecret(Flips):
 
 def test_a_strategy_that_declares_a_model_for_images_is_tried_on_images():
     assert failures(Flips()) == {}
+
+
+@dataclass(frozen=True)
+class FlipsAtRandom(Flips):
+    contract_model: ClassVar[str] = "mlp-16"
+
+    def step(self, net, state, data):
+        _, _, height, _ = data.incoming.x.shape
+        torch.rand(height)
+        return state
+
+
+@dataclass
+class ConvolvesInSecret(Learner):
+    def setup(self, model):
+        self.model = model
+
+    def observe(self, x, y, task):
+        _, _, self.height, _ = x.shape
+
+    def predict(self, x, task):
+        return self.model(x)
+
+
+@dataclass(frozen=True)
+class Compares(Strategy):
+    lr: Rate = 0.1
+
+    def step(self, net, state, data):
+        hits = net.logits(state.params, data.incoming.x).gather(1, data.incoming.y[:, None])
+        assert hits.shape[1] == 1
+        return net.update(state, net.grad(state.params, data.incoming), self.lr)
+
+
+@pytest.mark.parametrize(
+    ("part", "remedy"),
+    [
+        (FlipsAtRandom(), r'declare contract_model.*"conv"\. Of these, .*net\.uniform'),
+        (ConvolvesInSecret(), r'On images .* declare contract_model: ClassVar\[str\] = "conv"\.$'),
+        (Compares(), r"declare classes_only: ClassVar\[bool\] = True\.$"),
+    ],
+    ids=["a further fault on images", "a learner", "labels as classes"],
+)
+def test_a_part_that_stops_on_toy_data_alone_is_told_its_remedy(part, remedy):
+    first = next(v for v in verdicts(part) if v.outcome == "failed")
+    assert re.search(remedy, first.why)
 
 
 def test_a_strategy_that_needs_images_and_does_not_say_so_is_told_and_reported_once():

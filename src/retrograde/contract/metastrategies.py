@@ -17,7 +17,7 @@ from retrograde.interface.metastrategy import MetaStrategy
 from retrograde.losses import squared_errors
 from retrograde.randomness import seeded
 from retrograde.training.adaptation import measure
-from retrograde.training.compiled_step import signature
+from retrograde.training.boundary import misfits
 from retrograde.training.episode_loop import train
 from retrograde.training.episode_replicas import EpisodeReplicas, Tasks
 
@@ -146,11 +146,12 @@ def _close(
 def keeps_its_shapes(part: MetaStrategy) -> None:
     """The state keeps its structure, shapes and dtypes."""
     episodes = ready(part, [0, 1])
-    before = signature(episodes.state)
+    before = episodes.state
     if part.meta_trains:
         episodes.learn(1, lambda _: None)
-    if signature(episodes.state) != before:
-        raise Broken(f"the state was {before} and became {signature(episodes.state)}")
+    faults = misfits(episodes.state, before)
+    if faults:
+        raise Broken(f"after a meta-step, of two replicates, {faults}")
 
 
 def takes_tasks_in_any_order(part: MetaStrategy) -> None:

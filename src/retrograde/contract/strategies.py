@@ -40,10 +40,10 @@ from retrograde.streams.memory import Memory
 from retrograde.streams.schedule import test_chunks, train_rows
 from retrograde.streams.stream import Examples, Experience, Scenario, Stream
 from retrograde.training.backend import Outcome
+from retrograde.training.boundary import misfits
 from retrograde.training.cell_check import check
 from retrograde.training.clocks import Clocks
 from retrograde.training.columns import Columns
-from retrograde.training.compiled_step import signature
 from retrograde.training.opaque import OpaqueReplica
 from retrograde.training.pretraining import pretrain, pretrained_replicas
 from retrograde.training.replicas import spread
@@ -224,10 +224,9 @@ def keeps_its_shapes(part: Part, on: Ground) -> None:
     if not isinstance(part, Strategy) or part.grows:
         return
     backend, _ = _ready(part, on)
-    before = signature(backend.initial)
-    after = signature(backend.state)
-    if before != after:
-        raise Broken(f"the state was {before} and became {after}")
+    faults = misfits(backend.state, backend.initial)
+    if faults:
+        raise Broken(f"after a task, of two replicates, {faults}")
 
 
 def uses_no_global_randomness(part: Part, on: Ground) -> None:
@@ -827,15 +826,52 @@ def _outcomes(
 
 
 def _tried(part: Part, bound: Callable[[Any], None], ground: Ground) -> Verdict:
-    """The verdict of a check; a strategy that raises on vectors is tried on images too."""
+    """The verdict of a check, with a remedy if an author's line raises on toy data alone."""
     found = verdict(part, bound)
-    if not found.stopped or ground.shape != VECTOR or not isinstance(part, Strategy):
+    if not found.stopped or not isinstance(bound, partial):
         return found
-    on_images = replace(ground, shape=IMAGES[0])
-    if verdict(part, tried_on(is_pure, on_images)).outcome == "failed":
-        return found
-    hint = 'On images it takes a step: declare contract_model: ClassVar[str] = "conv".'
-    return found._replace(why=f"{found.why.removesuffix('.')}. {hint}")
+    if bound.func is learns_values:
+        hint = _NEEDS_CLASSES
+    else:
+        hint = _for_images(part, bound.func, ground, found)
+    return found._replace(why=f"{found.why.removesuffix('.')}. {hint}") if hint else found
+
+
+_NEEDS_CLASSES = "If it needs classes, declare classes_only: ClassVar[bool] = True."
+
+_FOR_IMAGES = 'declare contract_model: ClassVar[str] = "conv".'
+
+
+def _for_images(
+    part: Part,
+    check: Callable[..., None],
+    ground: Ground,
+    found: Verdict,
+) -> str:
+    """The remedy for a part that stops on toy vectors and needs images; empty for any other.
+
+    Args:
+        part: The part.
+        check: The check that stopped.
+        ground: The toy examples on which it stopped.
+        found: Its verdict.
+    """
+    if ground.shape != VECTOR:
+        return ""
+    tried = verdict(part, tried_on(check, replace(ground, shape=IMAGES[0])))
+    if not tried.stopped:
+        return f"On images it does not stop there: {_FOR_IMAGES}"
+    if _is_later(tried.stopped, found.stopped):
+        return f"If it is for images, {_FOR_IMAGES} Of these, {tried.why.removesuffix('.')}."
+    return ""
+
+
+def _is_later(place: str, other: str) -> bool:
+    """True if a place such as `mine.py:24: KeyError` is further down the file of another."""
+    file, _, rest = place.partition(":")
+    other_file, _, other_rest = other.partition(":")
+    lines = [each.partition(":")[0] for each in (rest, other_rest)]
+    return file == other_file and all(map(str.isdigit, lines)) and int(lines[0]) > int(lines[1])
 
 
 def _need_none(benchmark: Benchmark | None) -> None:

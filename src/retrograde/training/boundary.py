@@ -168,21 +168,42 @@ def check_state(
         UserError: If the names, shapes or dtypes of the tensors differ.
     """
     check_kind(part, method, found, State)
-    before = _leaves(given)
     # What is kept and logged is of this step alone.
-    after = _leaves(found.replace(to_keep={}, to_log={}))
+    faults = misfits(found.replace(to_keep={}, to_log={}), given)
+    if faults:
+        # Meta-strategies have no experiences in which a state could grow.
+        growth = (
+            "; with grows: ClassVar[bool] = True, begin_experience may add and resize tensors"
+            if hasattr(part, "grows")
+            else ""
+        )
+        raise UserError(
+            f"{hook(part, method)} gives a State whose tensors have the names, shapes and dtypes "
+            f"of the one it was given; {faults}. "
+            f"Tensors that come later start in init, at their final size{growth}."
+        )
+
+
+def misfits(found: Any, wanted: Any) -> str:
+    """The differences in names, shapes and dtypes of the tensors of two structures.
+
+    The order of names does not count.
+
+    Args:
+        found: The structure.
+        wanted: The one whose form it is to have.
+
+    Returns:
+        The first differences, in words; empty if there is none.
+    """
+    before = _leaves(wanted)
+    after = _leaves(found)
     missing = [f"{name} is missing" for name in before if name not in after]
     added = [f"{name} is new" for name in after if name not in before]
     kept = [name for name in before if name in after]
-    misfits = [_misfit(name, after[name], before[name]) for name in kept]
+    others = [_misfit(name, after[name], before[name]) for name in kept]
     # An empty string stands for a tensor that fits.
-    faults = [*missing, *added, *filter(None, misfits)]
-    if faults:
-        raise UserError(
-            f"{hook(part, method)} gives a State whose tensors have the names, shapes and dtypes "
-            f"of the one it was given; {_listed(faults)}. "
-            "Tensors that come later start in init, at their final size."
-        )
+    return _listed([*missing, *added, *filter(None, others)])
 
 
 def _listed(names: list[str]) -> str:
