@@ -144,6 +144,42 @@ def test_a_hook_of_0_1_is_refused_with_its_name_of_today(made, head, body, name,
         made(f"{head}    def {name}(self): return None\n{body}")
 
 
+MISSPELT = [
+    (
+        "Strategy",
+        STEP,
+        "def before_evalution(self, net, state, memory): return state",
+        "before_evaluation",
+    ),
+    ("Strategy", STEP, "later_class_in_loss = False", "later_classes_in_loss"),
+    ("Learner", LEARNER, "def end_experiance(self): pass", "end_experience"),
+]
+
+
+@pytest.mark.parametrize(("base", "body", "line", "meant"), MISSPELT)
+def test_a_name_that_is_almost_one_of_the_engine_is_refused_with_the_one_that_is_meant(
+    made, base, body, line, meant
+):
+    head = "@dataclass(frozen=True)\n" if base == "Strategy" else ""
+    with pytest.raises(UserError, match=f"would never be used; did you mean {meant}"):
+        made(f"{head}class Mine({base}):\n    {line}\n{body}")
+
+
+def test_a_helper_and_a_setting_whose_names_are_like_a_hook_are_accepted(made):
+    made(
+        "@dataclass(frozen=True)\nclass Mine(Strategy):\n    scenario: str = 'x'\n"
+        f"    def steps(self): pass\n    def _predicts(self): pass\n{STEP}"
+    )
+
+
+def test_a_memory_that_is_none_is_refused_before_anything_asks_for_it(made):
+    with pytest.raises(UserError, match=r"Mine\.memory .*gives a Memory or None; it gave 200"):
+        made(
+            "@dataclass(frozen=True)\nclass Mine(Strategy):\n"
+            f"    def memory(self): return 200\n{STEP}"
+        ).declares()
+
+
 REPLACED = {
     "trained_on": "Running statistics follow .* Remove it",
     "pretrain_step": r"Return a MetaStrategy from pretraining\(\)",

@@ -8,11 +8,13 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from retrograde.errors import UserError, shown
 from retrograde.interface.batch import Batch
 from retrograde.interface.metastrategy import MetaStrategy
 from retrograde.interface.net import Net
 from retrograde.interface.state import State
 from retrograde.optim import Params
+from retrograde.parts.author_code import hook
 from retrograde.parts.part import Part
 from retrograde.streams.memory import Memory
 from retrograde.streams.schedule import Schedule
@@ -179,7 +181,7 @@ class Strategy(Part):
         """The scenarios, the examples trained on, the memory and the hooks defined, as text."""
         bound = ", an upper bound" if self.upper_bound else ""
         own = [hook for hook in _HOOKS if self._defines(hook)]
-        memory = self.memory()
+        memory = self._checked_memory()
         replayed = " and replayed" if memory and memory.replayed else ""
         return {
             "kind": "pure strategy" + bound,
@@ -195,6 +197,15 @@ class Strategy(Part):
     def _defines(self, hook: str) -> bool:
         return getattr(type(self), hook) is not getattr(Strategy, hook)
 
+    def _checked_memory(self) -> Memory | None:
+        memory: object = self.memory()
+        if memory is None or isinstance(memory, Memory):
+            return memory
+        raise UserError(
+            f"{hook(self, 'memory')} gives a Memory or None; it gave {shown(memory)}. "
+            "Return one, such as Reservoir(200, draw=10)."
+        )
+
     def needs_boundaries(self) -> Boundaries:
         """The boundaries of the stream that the strategy needs to know.
 
@@ -205,7 +216,7 @@ class Strategy(Part):
         if self.boundaries is not None:
             return self.boundaries
         schedule = self.schedule()
-        memory = self.memory()
+        memory = self._checked_memory()
         hooks = ("begin_experience", "rank_exemplars", "end_experience")
         needed = (
             schedule.examples != "incoming" or schedule.reinitialise or schedule.batch_per_task,
@@ -222,7 +233,7 @@ class Strategy(Part):
         Declare `classes_only = True` if the strategy has a loss of its own over classes, or uses
         labels in another way than by the loss of `net`, which is the squared error in regression.
         """
-        memory = self.memory()
+        memory = self._checked_memory()
         by_class = memory is not None and memory.by_class
         return self.classes_only or by_class or self.pretraining() is not None
 
@@ -230,7 +241,7 @@ class Strategy(Part):
         """The answer to `weighting=tasks`."""
         if self.task_weighting is not None:
             return self.task_weighting
-        memory = self.memory()
+        memory = self._checked_memory()
         mixed = self.schedule().examples == "incoming and memory"
         replays = mixed or (memory and memory.replayed)
         return "refused" if replays else "not needed"
@@ -241,7 +252,7 @@ class Strategy(Part):
         The default follows from the memory and from `later_classes_in_loss`. Add `length` if
         `net.tasks` changes the result.
         """
-        memory = self.memory()
+        memory = self._checked_memory()
         length = memory is not None and memory.knows_length
         used: dict[FutureFact, bool] = {"length": length, "classes": self.later_classes_in_loss}
         return tuple(fact for fact, is_used in used.items() if is_used)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+from difflib import get_close_matches
 from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -34,6 +35,7 @@ def check_class(part: type[Part]) -> None:
                 f"{value!r:.60}. Give it another name."
             )
     _check_retired(part)
+    _check_misspelt(part)
     check_annotations(part, _called(part))
     for name, kind in _constants(part).items():
         _check_constant(part, name, kind)
@@ -88,7 +90,7 @@ REPLACED = {
 def _check_retired(part: type[Part]) -> None:
     """Raise `UserError` if a class defines a method or a constant of an earlier interface."""
     family = _family(part)
-    own = {name for cls in part.__mro__ if not _is_engine(cls) for name in vars(cls)}
+    own = _own_names(part)
     for name, now in RETIRED.get(family, {}).items():
         if name in own:
             raise UserError(
@@ -101,6 +103,28 @@ def _check_retired(part: type[Part]) -> None:
                 f"{_called(part)}: {name} is gone since 0.2, and would never be used. {remedy} "
                 "If it is a method of your own, give it another name."
             )
+
+
+ALIKE = 0.9
+"""The likeness, from 0 to 1, from which on a name is taken for a misspelt one."""
+
+
+def _check_misspelt(part: type[Part]) -> None:
+    """Raise `UserError` if a class defines a name that is almost one that the engine uses."""
+    known = {*_methods(part), *_constants(part)}
+    for name in sorted(_own_names(part) - known - _field_names(part)):
+        near = [] if name[0] == "_" else get_close_matches(name, sorted(known), 1, ALIKE)
+        if near:
+            raise UserError(
+                f"{_called(part)}: {name} would never be used; did you mean {near[0]}? "
+                "If it is a name of your own, give it another one, such as "
+                f"_{name}."
+            )
+
+
+def _own_names(part: type[Part]) -> set[str]:
+    """The names that a class and its bases of authors define."""
+    return {name for cls in part.__mro__ if not _is_engine(cls) for name in vars(cls)}
 
 
 def _check_dataclass(part: type[Part]) -> None:
