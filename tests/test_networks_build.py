@@ -69,7 +69,7 @@ def test_a_model_can_come_from_an_import_path(tmp_path, monkeypatch):
     [
         ("resnet", "A model is"),
         ("nowhere:Net", "cannot be imported"),
-        ("retrograde.networks.build:nothing", "cannot be imported"),
+        ("retrograde.networks.build:build_al", "has no 'build_al'. Did you mean"),
         ("retrograde.networks.build:UserError", "nn.Module"),
         ("nowhere.py:Net", "there is none"),
     ],
@@ -187,7 +187,7 @@ ODD = {
     "Named": r"Named\.forward \(nets\.py:10\) gave a dict",
     "Typo": r"cannot take examples of shape \(3,\): nets\.py:13: AttributeError: 'Typo' object has no attribute 'heads'",
     "Unused": "those of extra.weight in model=.* have none: forward never uses it",
-    "wide": r"takes other arguments \(required: shape, outputs, width\). Write a file with a function",
+    "wide": r"wide of .*nets\.py takes other arguments \(required: shape, outputs, width\). Write a file with a function",
     "builder": r"A model is called with the shape of one example.*takes other arguments. Write a file with a function",
     "breaks": r"could not be built for shape \(3,\) and 2 outputs: nets\.py:22: KeyError",
     "three": "is 3, which cannot be called",

@@ -116,7 +116,7 @@ def test_weights_of_another_model_are_refused_with_the_first_tensors(file, spec,
         ([1, 2], "holds a list. Save them alone"),
         ({}, "holds nothing"),
         ({"epoch": 3, "lr": 0.1}, "holds other things: epoch, lr"),
-        (nn.Linear(2, 2), "cannot be read.*torch.save"),
+        (nn.Linear(2, 2), "such as a whole model. Save the weights alone"),
     ],
 )
 def test_a_file_of_other_things_is_refused_with_the_remedy(file, content, rule):
@@ -128,7 +128,7 @@ def test_a_file_that_is_none_is_refused_with_its_place(tmp_path):
     with pytest.raises(UserError, match=f"read from a file; there is none at {tmp_path}/no.pt"):
         load_weights(net(), tmp_path / "no.pt")
     (tmp_path / "text.pt").write_text("hello")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="text.pt' is no such file"):
         load_weights(net(), tmp_path / "text.pt")
 
 

@@ -293,8 +293,24 @@ def _imported(spec: str) -> Builder:
     # The last colon counts: a path may have others.
     path, _, attribute = spec.rpartition(":")
     with guarded(f"model={spec} cannot be imported"), within("import", f"model={spec}"):
-        make: object = getattr(_module(path), attribute)
+        module = _module(path)
+        # Names that a module computes, as a lazy package does, are no members before.
+        make: object = getattr(module, attribute, _ABSENT)
+    if make is _ABSENT:
+        own = [name for name, value in vars(module).items() if _is_model(value, module.__name__)]
+        raise UserError(
+            f"A model is FILE.py:NAME or package.module:NAME; {path} has no {attribute!r}. "
+            f"{nearest(attribute, own)}"
+        )
     return builder(make, spec)
+
+
+_ABSENT = object()
+
+
+def _is_model(value: object, module: str) -> bool:
+    """True if a member of a module may be meant as a model: a class or a function of its own."""
+    return callable(value) and getattr(value, "__module__", "") == module
 
 
 def _module(path: str) -> ModuleType:

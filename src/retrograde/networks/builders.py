@@ -62,7 +62,7 @@ def _adapted(make: Callable[..., Any], spec: str) -> Builder:
     # Not merely any keywords, which code hands on to other code.
     if signature.parameters.keys() >= _NAMES and _binds(signature, **dict.fromkeys(_NAMES)):
         return lambda shape, outputs: make(shape=shape, outputs=outputs)
-    raise UserError(_refusal(make, signature, spec))
+    raise UserError(_refusal(signature, spec))
 
 
 def _package(make: object) -> str:
@@ -124,7 +124,7 @@ def _without_weights(signature: inspect.Signature) -> Mapping[str, Any]:
     return weights | ({"pretrained": False} if "pretrained" in names else {})
 
 
-def _refusal(make: object, signature: inspect.Signature, spec: str) -> str:
+def _refusal(signature: inspect.Signature, spec: str) -> str:
     """The error for a builder that cannot be called, with the arguments that it misses."""
     empty = inspect.Parameter.empty
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -134,9 +134,9 @@ def _refusal(make: object, signature: inspect.Signature, spec: str) -> str:
         if value.default is empty and value.kind not in variable
     ]
     missing = f" (required: {', '.join(required)})" if required else ""
-    name = spec.rpartition(":")[2]
+    home, _, name = spec.rpartition(":")
     return (
-        f"{CALLED}; {name} of {getattr(make, '__module__', '')} takes other arguments{missing}. "
+        f"{CALLED}; {name} of {home} takes other arguments{missing}. "
         "Write a file with a function that calls it, "
         "def net(shape, outputs): return ...(num_classes=outputs), and give model=FILE.py:net."
     )

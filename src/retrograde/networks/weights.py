@@ -169,8 +169,15 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _pickled(path: Path) -> Any:
-    # Without `weights_only`, a file could run any code.
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        # Without `weights_only`, a file could run any code.
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # its text is about other arguments of `torch.load`
+        raise UserError(
+            f"Weights are a state dict that torch.save has written; {shown(str(path))} is no such "
+            "file, or holds more than tensors, such as a whole model. "
+            "Save the weights alone: torch.save(model.state_dict(), 'weights.pt')."
+        ) from error
 
 
 def _safetensors(path: Path) -> Any:
