@@ -489,6 +489,11 @@ def test_the_optimiser_is_built_from_the_settings():
             "channel_means has 1. Give as many",
         ),
         ({"validation": 0.5}, dataset(train=1), "has 1 training example, and validation=0.5"),
+        (
+            {"validation": 0.8, "train_examples": 5},
+            DATA,
+            "leave 1 for the . classes of experience 1. Raise train_examples",
+        ),
     ],
 )
 def test_a_protocol_that_does_not_fit_the_data_is_refused(settings, data, message):

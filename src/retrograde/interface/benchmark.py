@@ -318,6 +318,7 @@ class Benchmark(Part):
         limit = self.train_examples
         if limit and self.validation:
             limit = max(1, round(limit * (1 - self.validation)))
+            self._check_left(stream, limit)
         experiences = stream.experiences
         if limit:
             numbers = _first_alike(experiences)
@@ -332,6 +333,18 @@ class Benchmark(Part):
             for number, task in enumerate(stream.tasks)
         ]
         return replace(stream, experiences=experiences, tasks=tuple(tasks))
+
+    def _check_left(self, stream: Stream, limit: int) -> None:
+        """Raise `UserError` if validation surely leaves a class without training examples."""
+        for number, experience in enumerate(stream.experiences, 1):
+            classes = len(np.unique(experience.y))
+            if limit < classes:
+                raise UserError(
+                    "A class needs an example to train on and one for validation; "
+                    f"train_examples={self.train_examples} and validation={self.validation:g} "
+                    f"leave {limit} for the {classes} classes of experience {number}. "
+                    "Raise train_examples, or lower validation."
+                )
 
     def _check_validation(self, data: Dataset) -> None:
         """Raise `UserError` if there are two sources of validation examples."""
