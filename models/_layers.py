@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from retrograde import UserError
+
 
 class ChannelsLast(nn.Module):
     """From (row, channel, height, width) to (row, height, width, channel)."""
@@ -100,3 +102,27 @@ def xavier(layer: nn.Linear | nn.Conv2d) -> nn.Module:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
+
+
+def check_images(
+    name: str,
+    shape: tuple[int, ...],
+    least: int = 1,
+    channels: int = 0,
+) -> None:
+    """Raise `UserError` if examples are no images, or not those that a network can take.
+
+    Args:
+        name: The model's name, as a benchmark writes it.
+        shape: The shape of one example.
+        least: The least height and width, in pixels.
+        channels: The number of channels; 0: any.
+    """
+    if len(shape) == 3 and min(shape[1:]) >= least and channels in (0, shape[0]):
+        return
+    size = f" of at least {least} x {least} pixels" if least > 1 else ""
+    colours = f" with {channels} channels" if channels else ""
+    raise UserError(
+        f"model={name} needs images{size}{colours}; the examples have shape {shape}. "
+        "Choose a dataset of such images, or model=mlp-100-100, which takes any examples."
+    )

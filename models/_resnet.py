@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from retrograde import UserError
+from ._layers import check_images
 
 MAX_GROUPS = 32
 """The most groups of group normalisation (Wu and He 2018, arXiv 1803.08494, section 4)."""
@@ -228,23 +228,3 @@ class MeanOverImage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Average over height and width."""
         return torch.mean(x, (2, 3))
-
-
-def check_images(
-    name: str,
-    shape: tuple[int, ...],
-    least: int,
-) -> None:
-    """Raise `UserError` if examples are no images, or smaller than a network's halvings need.
-
-    Args:
-        name: The model's name, as a benchmark writes it.
-        shape: The shape of one example.
-        least: The least height and width, in pixels.
-    """
-    if len(shape) != 3 or min(shape[1:]) < least:
-        raise UserError(
-            f"model={name} needs images of at least {least} x {least} pixels; the examples have "
-            f"shape {shape}. Choose a dataset of such images, or model=mlp-100-100, which takes "
-            "any examples."
-        )

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from retrograde import Model, UserError
+from retrograde import Model
 
-from ._layers import with_head, xavier
+from ._layers import check_images, with_head, xavier
 
 WIDTH = 32
 """The number of channels of every block."""
@@ -17,11 +17,7 @@ class Conv(Model):
     """Two blocks of 3 x 3 convolution, ReLU and 2 x 2 max-pooling, then a linear layer."""
 
     def build(self, shape: tuple[int, ...], outputs: int, running: bool) -> nn.Module:
-        if len(shape) != 3 or min(shape[1:]) < 4:
-            raise UserError(
-                "model=conv needs images of at least 4 x 4 pixels; "
-                f"the examples have shape {shape}."
-            )
+        check_images("conv", shape, least=4)
         channel, height, breadth = shape
         blocks: list[nn.Module] = []
         for inputs in (channel, WIDTH):

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from retrograde import Model, Size, UserError
+from retrograde import Model, Size
 
-from ._layers import ChannelsLast, Halving, MeanOverSpace, with_head, xavier
+from ._layers import ChannelsLast, Halving, MeanOverSpace, check_images, with_head, xavier
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,7 @@ class Conv4(Model):
     width: Size
 
     def build(self, shape: tuple[int, ...], outputs: int, running: bool) -> nn.Module:
-        if len(shape) != 3:
-            raise UserError(
-                f"model=conv4-{self.width} needs images; the examples have shape {shape}."
-            )
+        check_images(f"conv4-{self.width}", shape)
         blocks: list[nn.Module] = [ChannelsLast()]
         for inputs in (shape[0], self.width, self.width, self.width):
             blocks += [Halving(inputs, self.width, running=running), nn.ReLU()]

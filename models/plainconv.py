@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from retrograde import Model, Size, UserError
+from retrograde import Model, Size
 
-from ._layers import ChannelsLast, Halving, with_head, xavier
+from ._layers import ChannelsLast, Halving, check_images, with_head, xavier
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,7 @@ class PlainConv(Model):
     width: Size
 
     def build(self, shape: tuple[int, ...], outputs: int, running: bool) -> nn.Module:
-        if len(shape) != 3:
-            raise UserError(
-                f"model=plainconv-{self.width} needs images; the examples have shape {shape}."
-            )
+        check_images(f"plainconv-{self.width}", shape)
         blocks: list[nn.Module] = [ChannelsLast()]
         for inputs in (shape[0], self.width, self.width):
             blocks += [Halving(inputs, self.width, normalised=False), nn.ReLU()]

@@ -80,7 +80,7 @@ def test_an_unusable_model_is_refused_with_the_rule(spec, rule):
 
 
 def test_a_conv_net_on_features_is_refused():
-    with pytest.raises(UserError, match="needs images"):
+    with pytest.raises(UserError, match="needs images.*Choose a dataset"):
         build("conv", (12,), 2, seed=0)
 
 
@@ -181,6 +181,11 @@ def wide(shape, outputs, *, width): return nn.Linear(width, outputs)
 def builder(*, weights=None, **more): raise AssertionError("it would load weights")
 def breaks(shape, outputs): return {}[shape]
 three = 3
+class Narrow(nn.Linear):
+    def __init__(self, shape, outputs): super().__init__(shape[0], outputs)
+    def forward(self, x): return super().forward(x)[:, :1]
+class Noisy(Narrow):
+    def forward(self, x): return nn.Linear.forward(self, x) + torch.rand(2)
 """
 ODD = {
     "Pair": r"a row of 2 outputs for each example; Pair\.forward \(nets\.py:7\) gave a tuple. Return the outputs alone",
@@ -191,6 +196,8 @@ ODD = {
     "builder": r"A model is called with the shape of one example.*takes other arguments. Write a file with a function",
     "breaks": r"could not be built for shape \(3,\) and 2 outputs: nets\.py:22: KeyError",
     "three": "is 3, which cannot be called",
+    "Narrow": r"must give 2 outputs for each example; Narrow\.forward \(nets\.py:26\) gave shape",
+    "Noisy": r"same outputs when it is called again.*Noisy\.forward \(nets\.py:28\) gives others",
 }
 
 

@@ -59,10 +59,10 @@ def check_module(
     # Outputs that are NaN are equal too: training reports them.
     if not torch.allclose(first, second, rtol=0, atol=0, equal_nan=True):
         raise UserError(
-            "The model gives other outputs when it is called again while training: it draws random "
-            "numbers, which replicates cannot share, or keeps something between two calls. Drop "
-            "with modules (nn.Dropout instead of functional.dropout), whose numbers follow from "
-            "the seed; remove the rest."
+            "A model gives the same outputs when it is called again while training; "
+            f"{hook(module, 'forward')} gives others: it draws random numbers, which replicates "
+            "cannot share, or keeps something between two calls. Drop with modules (nn.Dropout "
+            "instead of functional.dropout), whose numbers follow from the seed; remove the rest."
         )
     _check_registered(module, twin, x)
     after = twin.named_buffers()
@@ -92,8 +92,8 @@ def _check_outputs(module: nn.Module, given: object, shape: tuple[int, int]) -> 
         )
     if tuple(given.shape) != shape:
         raise UserError(
-            f"The model must give {shape[1]} outputs for each example; it gave shape "
-            f"{tuple(given.shape)}, wanted {shape}."
+            f"The model must give {shape[1]} outputs for each example; {hook(module, 'forward')} "
+            f"gave shape {tuple(given.shape)}, wanted {shape}."
         )
     if not given.is_floating_point():
         raise UserError(
