@@ -67,7 +67,7 @@ def _measured(done: list[Record]) -> str:
     half = score.mean - score.low
     spread = f" ± {half:.2f}" if score.n > 1 else ""
     if score.n > 1 and "%" in what and half > 100 * WIDEST / 2:
-        spread = " (n too small for an interval)"
+        spread = f" ± > {50 * WIDEST:.0f}"
     first = done[0]
     compiled = ""
     if first.how["compiled"]:
