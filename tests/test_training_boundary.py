@@ -207,7 +207,7 @@ class PreparesInPlace(Counts):
         (StartsWithAPair(), "start .* gives a State; it gave a tuple of 2"),
         (
             BeginsInAnotherShape(),
-            r"begin_experience .* extra\['seen'\] has shape \(2,\), wanted \(\)",
+            r"begin_experience .* extra\['seen'\] has shape \(2,\), wanted \(\).*grows: ClassVar",
         ),
         (BeginsWithNothing(), "begin_experience .* gives a State; it gave None"),
         (PreparesNothing(), "before_evaluation .* gives a State; it gave a dict of 1"),
