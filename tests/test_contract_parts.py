@@ -344,6 +344,12 @@ class ConvolvesInSecret(Learner):
         return self.model(x)
 
 
+@dataclass
+class ConvolvesToTooFew(ConvolvesInSecret):
+    def predict(self, x, task):
+        return self.model(x)[:, :2]
+
+
 @dataclass(frozen=True)
 class Compares(Strategy):
     lr: Rate = 0.1
@@ -359,9 +365,15 @@ class Compares(Strategy):
     [
         (FlipsAtRandom(), r'declare contract_model.*"conv"\. Of these, .*net\.uniform'),
         (ConvolvesInSecret(), r'On images .* declare contract_model: ClassVar\[str\] = "conv"\.$'),
+        (ConvolvesToTooFew(), r'"conv"\. Of these, ConvolvesToTooFew\.predict .* gave'),
         (Compares(), r"declare classes_only: ClassVar\[bool\] = True\.$"),
     ],
-    ids=["a further fault on images", "a learner", "labels as classes"],
+    ids=[
+        "a further fault on images",
+        "a learner",
+        "a learner of another width",
+        "labels as classes",
+    ],
 )
 def test_a_part_that_stops_on_toy_data_alone_is_told_its_remedy(part, remedy):
     first = next(v for v in verdicts(part) if v.outcome == "failed")

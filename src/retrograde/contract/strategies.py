@@ -1,5 +1,6 @@
 """The contract that every strategy must satisfy; public, for the tests of plugins."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from functools import partial, update_wrapper
@@ -866,12 +867,21 @@ def _for_images(
     return ""
 
 
-def _is_later(place: str, other: str) -> bool:
-    """True if a place such as `mine.py:24: KeyError` is further down the file of another."""
-    file, _, rest = place.partition(":")
-    other_file, _, other_rest = other.partition(":")
-    lines = [each.partition(":")[0] for each in (rest, other_rest)]
-    return file == other_file and all(map(str.isdigit, lines)) and int(lines[0]) > int(lines[1])
+def _is_later(stopped: str, before: str) -> bool:
+    """True if a check got further than to a line such as `mine.py:23: KeyError`.
+
+    An error without a line of the author is of a value that his code returned.
+    """
+    reached, known = map(_line, (stopped, before))
+    if known is None:
+        return False
+    return reached is None or (reached[0] == known[0] and reached[1] > known[1])
+
+
+def _line(stopped: str) -> tuple[str, int] | None:
+    """The file and the line in `mine.py:23: KeyError`; None if there is none."""
+    found = re.match(r"(.+?):(\d+): ", stopped)
+    return (found[1], int(found[2])) if found else None
 
 
 def _need_none(benchmark: Benchmark | None) -> None:
