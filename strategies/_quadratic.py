@@ -9,7 +9,7 @@ ROUNDS = 3
 
 
 def solve_qp(
-    matrix: Float[Tensor, "n n"], slope: Float[Tensor, " n"], bound: float
+    matrix: Float[Tensor, "n n"], slope: Float[Tensor, " n"], bound: float | Tensor
 ) -> Float[Tensor, " n"]:
     """The v >= bound that minimises v'(matrix)v / 2 + slope'v.
 

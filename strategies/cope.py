@@ -96,7 +96,7 @@ def proxy_loss(
     batch: Batch,
     prototypes: Float[Tensor, "unit feature"],
     seen: Float[Tensor, " unit"],
-    temperature: float,
+    temperature: float | Tensor,
 ) -> Float[Tensor, ""]:
     """The pseudo-prototypical proxy loss of embeddings of norm 1, divided by the number of rows."""
     real = batch.weight > 0

@@ -90,7 +90,7 @@ class MER(Strategy):
         return params
 
 
-def _interpolate(start: Params, end: Params, share: float) -> Params:
+def _interpolate(start: Params, end: Params, share: float | torch.Tensor) -> Params:
     """The parameters at a share of the way from start to end."""
     return {name: value + share * (end[name] - value) for name, value in start.items()}
 

@@ -22,6 +22,21 @@ settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
 
+@pytest.fixture
+def traces_alone(monkeypatch):
+    """The traces of steps that are compiled. They are run as they are: a library takes seconds."""
+    from retrograde.training import compiled_step
+
+    traces = []
+
+    def library(found, *_):
+        traces.append(found)
+        return lambda tensors: found.module.forward(*tensors)
+
+    monkeypatch.setattr(compiled_step, "_library", library)
+    return traces
+
+
 def _spec(name, settings, overrides):
     """A part whose overrides are among its settings."""
     from retrograde.records.cell import PartSpec

@@ -1,8 +1,6 @@
 """Augmentation, row by row against torchvision's functions of one image."""
 
 import colorsys
-import subprocess
-import sys
 from typing import get_args
 
 import numpy as np
@@ -17,6 +15,7 @@ from retrograde.augmentation import Augment, augmented, check_augmentation, padd
 from retrograde.data.torchvision import import_torchvision
 from retrograde.errors import UserError
 from retrograde.randomness import keys, named
+from retrograde.training.traced_step import trace
 
 import_torchvision()
 theirs = pytest.importorskip("torchvision.transforms.functional")
@@ -165,23 +164,10 @@ def test_replicates_side_by_side_are_those_one_by_one(kind):
     assert_close(shared[0], together[0])
 
 
-COMPILED = """
-import torch
-from retrograde import randomness
-from retrograde.augmentation import augmented
-torch.compiler.assume_constant_result(randomness.number)
-x, key = torch.rand(2, 5, 3, 16, 16), torch.tensor([3, 4])
-step = torch.func.vmap(lambda x, key: augmented(x, key, "crop-flip-jitter"))
-torch.testing.assert_close(torch.compile(step, fullgraph=True)(x, key), step(x, key))
-"""
-
-
-def test_it_compiles_as_one_graph():
-    # In a process of its own, where annotations are not checked.
-    done = subprocess.run(
-        [sys.executable, "-c", COMPILED], check=False, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+def test_it_is_a_list_of_operations_as_a_compiled_step_needs():
+    x, keys = torch.stack([images(), images()]), torch.stack([key(1), key(2)])
+    step = vmap(lambda x, key: augmented(x, key, "crop-flip-jitter"))
+    assert_close(trace("augmented", step, (x, keys), "key").listed(x, keys), step(x, keys))
 
 
 @pytest.mark.parametrize(

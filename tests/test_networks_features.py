@@ -1,6 +1,7 @@
 """Frozen features: a dataset of images becomes one of vectors, once, and the same every time."""
 
 import shutil
+import signal
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -13,6 +14,7 @@ from retrograde.data.dataset import Dataset
 from retrograde.errors import UserError
 from retrograde.networks import features
 from retrograde.networks.features import MEAN, STD, embedded
+from retrograde.parts.deadline import within
 from retrograde.parts.registry import Registry
 
 CODE = """
@@ -117,6 +119,20 @@ def test_features_are_computed_once(network, monkeypatch):
     assert len(calls) == 1
     embedded(images(seed=1), spec)
     assert len(calls) == 2
+
+
+def test_the_limit_of_a_check_is_none_of_the_features(network, monkeypatch):
+    plain, left = features._features, []
+
+    def timed(*given):
+        left.append(signal.getitimer(signal.ITIMER_REAL)[0])
+        return plain(*given)
+
+    monkeypatch.setattr(features, "_features", timed)
+    with within("check", "the cell"):
+        embedded(images(), f"{network}:headed")
+    assert left
+    assert not any(left)
 
 
 def test_an_interrupted_computation_goes_on_from_its_last_block(network, tmp_path, monkeypatch):

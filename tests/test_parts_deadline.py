@@ -8,7 +8,7 @@ import pytest
 
 from retrograde.errors import UserError
 from retrograde.parts.author_code import guarded
-from retrograde.parts.deadline import Late, within
+from retrograde.parts.deadline import Late, untimed, within
 from retrograde.parts.registry import Registry
 
 
@@ -59,11 +59,21 @@ def test_an_alarm_that_was_set_before_goes_on():
         signal.setitimer(signal.ITIMER_REAL, *before[1])
 
 
+def test_the_clock_stands_still_for_long_work_and_goes_on_afterwards():
+    def left():
+        return signal.getitimer(signal.ITIMER_REAL)[0]
+
+    with within("check", "mine.py", 10**6):
+        with untimed():
+            assert left() == 0
+        assert 0 < left() <= 10**6
+
+
 def test_in_another_thread_there_is_no_limit():
     done = []
 
     def work():
-        with within("check", "mine.py", 0.001):
+        with within("check", "mine.py", 0.001), untimed():
             time.sleep(0.05)
             done.append(True)
 

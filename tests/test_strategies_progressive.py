@@ -1,7 +1,5 @@
 """Progressive networks against a PyTorch module with lateral layers, written from equation 1 of Rusu et al. (2016)."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from itertools import pairwise
 
@@ -203,37 +201,22 @@ def test_replicates_have_columns_of_their_own():
         assert not any(torch.equal(*value) for name, value in column.items() if "weight" in name)
 
 
-GROWN = """
-import torch
-from torch.utils import _pytree as pytree
-from retrograde.contract.toys import Blobs, blobs
-from retrograde.parts.registry import Registry
-from retrograde.training.stream_replicas import StreamReplicas
-
-def trained(mode):
+def grown(mode):
+    """The state after three columns."""
     benchmark = Blobs(scenario="task", model="mlp-8-5", optimizer="adam")
-    part = Registry().find("strategies", "progressive")(lr=0.01)
     streams = [benchmark.stream(blobs(), seed) for seed in (0, 1)]
-    backend = StreamReplicas(benchmark, part, streams, [0, 1], torch.device("cpu"))
+    backend = StreamReplicas(benchmark, make_part(lr=0.01), streams, [0, 1], CPU)
     for task in range(3):
         assert backend.begin(task)
         assert backend.warm_up(mode) is None
         assert backend.compiled == (mode == "on")
         before = backend.state.params
         backend.learn(task, lambda _: None)
-        moved = max(float((value - before[name]).abs().max()) for name, value in backend.state.params.items())
-        assert moved > 0.01
+        after = backend.state.params
+        assert max(float((after[name] - before[name]).abs().max()) for name in after) > 0.01
     return pytree.tree_leaves(backend.state)
 
-pairs = zip(trained("off"), trained("on"), strict=True)
-print(max(float((eager - compiled).abs().max()) for eager, compiled in pairs))
-"""
-"""Trains three columns eagerly and compiled; prints how far the two ends are apart."""
 
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_every_column_compiles_and_gives_the_numbers_of_the_eager_one():
-    run = subprocess.run([sys.executable, "-c", GROWN], capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    assert float(run.stdout) < 1e-4
+def test_every_column_compiles_and_gives_the_numbers_of_the_eager_one(traces_alone):
+    pairs = zip(grown("off"), grown("on"), strict=True)
+    assert max(float((eager - compiled).abs().max()) for eager, compiled in pairs) < 1e-4

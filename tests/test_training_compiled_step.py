@@ -1,175 +1,179 @@
-"""The compiled step against the eager one, in a process without run-time type checks, which cannot be compiled."""
+"""Compiled steps: their numbers, which cells share a library, and the libraries in the user's cache."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
+from functools import cached_property
 
 import pytest
-
-EAGER_AND_COMPILED = """
-import sys, torch
-from pathlib import Path
+import torch
 from torch.utils import _pytree as pytree
-from retrograde.data.sources import load
+
+import retrograde as rg
+from retrograde.contract.toys import Blobs, blobs
+from retrograde.data.sources import data_folder, load
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
+from retrograde.running.cell import CPU
+from retrograde.training import compiled_step
+from retrograde.training.clocks import Clocks
+from retrograde.training.compiled_step import _digest, _library, compile_step
+from retrograde.training.episode_replicas import EpisodeReplicas
+from retrograde.training.pretraining import pretrain
 from retrograde.training.stream_replicas import StreamReplicas
+from retrograde.training.traced_step import trace
 
-class Flags(Registry().find("strategies", "er")):
+PARTS = Registry()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Switched(PARTS.find("strategies", "er")):
+    """Replay with random rates, which a tensor of the state switches between."""
+
     def init(self, net, params):
         nought = torch.zeros(())
         return {"on": nought, "off": nought}
+
     def step(self, net, state, data):
-        rate = self.lr * (1 + state.extra["on"] - state.extra["off"] + net.uniform(3)[0] * net.uniform(2, name="more")[1])
+        drawn = net.uniform(3)[0] * net.uniform(2, name="more")[1]
+        rate = self.lr * (1 + state.extra["on"] - state.extra["off"] + drawn)
         return net.update(state, net.grad(state.params, data.combined), rate)
+
     def end_experience(self, net, state, finished):
         return state.replace(extra=state.extra | {"on": torch.ones(())})
 
-def trained(benchmark, strategy, mode):
-    streams = [benchmark.stream(data if benchmark.dataset else None, seed) for seed in seeds]
-    backend = StreamReplicas(benchmark, strategy, streams, seeds, torch.device("cpu"))
-    backend.warm_up(mode)
-    assert backend.compiled == (mode == "on")
-    for task in range(3):
-        backend.learn(task, lambda _: None)
-    return pytree.tree_leaves(backend.carried)
 
-parts, data = Registry(), load("digits", Path())
-for cell in sys.argv[1:]:
-    bench, spec, *count = cell.split()
-    seeds = list(range(*map(int, count or ["3"])))
-    strategy = Flags(lr=0.01) if spec == "flags" else parts.get("strategies", *parse(spec))
-    benchmark = parts.get("benchmarks", *parse(bench))
-    states = (trained(benchmark, strategy, mode) for mode in ("off", "on"))
-    print(max(float((eager - compiled).abs().max()) for eager, compiled in zip(*states, strict=True)))
-"""
-"""Trains each cell eagerly and compiled; prints how far the two ends are apart."""
-TRACED = """
-import torch
-compile_ = torch.compile
-torch.compile = lambda step, options, **words: compile_(step, backend="aot_eager", **words)
-"""
-"""Traces the step as for a compiled one, and runs the graph without C++, which takes minutes to compile."""
+@dataclass(frozen=True, kw_only=True)
+class Constant(PARTS.find("strategies", "er")):
+    """Replay that makes a number of its rate."""
 
-
-MODELS = (
-    "split:tasks=3,batch_size=32,scenario=task,optimizer=momentum er:lr=0.01",
-    "rotated:tasks=3,train_examples=200,optimizer=adam joint:lr=0.01",
-    "permuted:tasks=3,train_examples=200,model=conv finetune:lr=0.01",
-    "permuted:tasks=3,train_examples=200,model=conv er:lr=0.01 1",
-    "waves:tasks=3,batches=5 er:lr=0.01",
-    "split:tasks=3 flags",
-    "split:tasks=3,model=mlpbn-8,train_examples=60 mir:lr=0.01",
-)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_the_compiled_step_gives_the_numbers_of_the_eager_one():
-    assert_alike(EAGER_AND_COMPILED, MODELS)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "cells",
-    [
-        (
-            "split:tasks=3,model=mlp-8 agem:replay_batch=20,lr=0.01",
-            "split:tasks=3,model=mlp-8,scenario=class er_ace:lr=0.01",
-            "split:tasks=3,model=mlp-8,scenario=class si:lr=0.01",
-            "split:tasks=3,model=mlp-8,scenario=task ewc:lr=0.01,fisher=sampled,fisher_examples=50",
-            "split:tasks=3,model=mlp-8,scenario=class rwalk:lr=0.01",
-        ),
-        (
-            "split:tasks=3,model=mlp-8,scenario=class gem:buffer_size=30,lr=0.01",
-            "split:tasks=3,model=mlp-8,scenario=class icarl:buffer_size=30,lr=0.01",
-            "split:tasks=3,model=mlp-8,updates_per_batch=2 lamaml:inner_batch=5,first_order=false,inner_lr=0.02",
-            "split:tasks=3,model=mlp-8,train_examples=40 mer:replay_batch=2,batches=2,lr=0.01",
-        ),
-        (
-            "split:tasks=3,model=mlpbn-8,train_examples=60 lamaml:inner_batch=5,first_order=false,inner_lr=0.02",
-            "split:tasks=3,model=mlp-8 derpp:buffer_size=30,lr=0.01",
-        ),
-        (
-            "split:tasks=3,model=mlpbn-8,scenario=class,augment=flip,train_examples=60 scr:projection=4,replay_batch=20,temperature=0.5,lr=0.01",
-            "split:tasks=3,model=mlp-8,scenario=task,weighting=tasks generative_replay:hidden=8,latent=4,lr=0.01",
-        ),
-    ],
-    ids=["regularised", "constrained", "statistics and kept values", "own modules"],
-)
-def test_the_traced_step_gives_the_numbers_of_the_eager_one(cells):
-    assert_alike(TRACED + EAGER_AND_COMPILED, cells)
-
-
-def assert_alike(script, cells):
-    run = subprocess.run(
-        [sys.executable, "-c", script, *cells],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    apart = dict(zip(cells, map(float, run.stdout.split()), strict=True))
-    assert not {cell: gap for cell, gap in apart.items() if not gap < 1e-3}
-
-
-SHARED = """
-import sys, torch
-from functools import cached_property
-from pathlib import Path
-from torch.utils import _pytree as pytree
-from retrograde.data.sources import load
-from retrograde.parts.registry import Registry
-from retrograde.parts.spec import parse
-from retrograde.training.stream_replicas import StreamReplicas
-
-class Constant(Registry().find("strategies", "er")):
     def step(self, net, state, data):
         rate = torch.full_like(next(iter(state.params.values())), self.lr).mean()
         return net.update(state, net.grad(state.params, data.combined), rate)
 
-class Doubling(Registry().find("strategies", "er")):
+
+@dataclass(frozen=True, kw_only=True)
+class Doubling(PARTS.find("strategies", "er")):
+    """Replay with a state that becomes a double if the rate is a tensor of doubles."""
+
     def init(self, net, params):
         return {"scale": torch.ones(())}
+
     def step(self, net, state, data):
         scale = state.extra["scale"] * (1 - self.lr)
         after = net.update(state, net.grad(state.params, data.combined), scale / 10)
         return after.replace(extra={"scale": scale})
 
-class Derived(Registry().find("strategies", "er")):
+
+@dataclass(frozen=True, kw_only=True)
+class Derived(PARTS.find("strategies", "er")):
+    """Replay with a rate that it computes once."""
+
     @cached_property
     def half(self):
         return self.lr / 2
+
     def step(self, net, state, data):
         return net.update(state, net.grad(state.params, data.combined), self.half)
 
-OWN = {"constant": Constant, "doubling": Doubling, "derived": Derived}
-parts, seeds = Registry(), [0, 1]
-benchmark = parts.get("benchmarks", "split", {"tasks": "3", "model": "mlp-8"})
-streams = [benchmark.stream(load("digits", Path()), seed) for seed in seeds]
-compile_, compiled = torch.compile, []
-torch.compile = lambda *given, **options: compiled.append(1) or compile_(*given, **options)
-for spec in sys.argv[1:]:
+
+OWN = {"switched": Switched, "constant": Constant, "doubling": Doubling, "derived": Derived}
+
+
+def replicas(cell, seeds=(0, 1)):
+    """Replicates of a cell, written as its benchmark and its strategy."""
+    bench, spec = cell.split()
+    benchmark = PARTS.get("benchmarks", *parse(bench))
     name, given = parse(spec)
-    strategy = OWN[name].configured(given) if name in OWN else parts.get("strategies", name, given)
-    states = []
-    for mode in ("off", "on"):
-        backend = StreamReplicas(benchmark, strategy, streams, seeds, torch.device("cpu"))
-        backend.warm_up(mode)
+    strategy = OWN[name].configured(given) if name in OWN else PARTS.get("strategies", name, given)
+    data = load(benchmark.dataset, data_folder()) if benchmark.dataset else None
+    streams = [benchmark.stream(data, seed) for seed in seeds]
+    return StreamReplicas(benchmark, strategy, streams, list(seeds), CPU)
+
+
+def ready(cell, mode, seeds=(0, 1)):
+    backend = replicas(cell, seeds)
+    backend.warm_up(mode)
+    assert backend.compiled == (mode == "on")
+    return backend
+
+
+def apart(one, other):
+    """The largest difference between two states."""
+    pairs = zip(pytree.tree_leaves(one), pytree.tree_leaves(other), strict=True)
+    return max(float((left - right).abs().max()) for left, right in pairs)
+
+
+def assert_equals_eager(cell, seeds=(0, 1)):
+    backends = [ready(cell, mode, seeds) for mode in ("off", "on")]
+    for backend in backends:
         for task in range(3):
             backend.learn(task, lambda _: None)
-        states.append(pytree.tree_leaves(backend.state))
-    apart = max(float((eager - own).abs().max()) for eager, own in zip(*states, strict=True))
-    print(len(compiled), apart)
-    compiled.clear()
-"""
+    eager, compiled = backends
+    assert apart(eager.carried, compiled.carried) < 1e-3
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    "compiled",
+    ("cell", "seeds"),
+    [
+        ("split:tasks=3,batch_size=32,scenario=task,optimizer=momentum er:lr=0.01", (0, 1, 2)),
+        ("permuted:tasks=3,train_examples=200,model=conv er:lr=0.01", (0,)),
+        ("split:tasks=3,model=mlpbn-8,train_examples=60 mir:lr=0.01", (0, 1)),
+        ("split:tasks=3 switched:lr=0.01", (0, 1)),
+    ],
+    ids=["momentum", "convolutions", "statistics", "own"],
+)
+def test_a_compiled_step_gives_the_numbers_of_the_eager_one(cell, seeds):
+    assert_equals_eager(cell, seeds)
+
+
+CELLS = [
+    "rotated:tasks=3,train_examples=200,optimizer=adam joint:lr=0.01",
+    "permuted:tasks=3,train_examples=200,model=conv finetune:lr=0.01",
+    "waves:tasks=3,batches=5 er:lr=0.01",
+    "split:tasks=3,model=mlp-8 agem:replay_batch=20,lr=0.01",
+    "split:tasks=3,model=mlp-8,scenario=class er_ace:lr=0.01",
+    "split:tasks=3,model=mlp-8,scenario=class si:lr=0.01",
+    "split:tasks=3,model=mlp-8,scenario=task ewc:lr=0.01,fisher=sampled,fisher_examples=50",
+    "split:tasks=3,model=mlp-8,scenario=class rwalk:lr=0.01",
+    "split:tasks=3,model=mlp-8,scenario=class gem:buffer_size=30,lr=0.01",
+    "split:tasks=3,model=mlp-8,scenario=class icarl:buffer_size=30,lr=0.01",
+    "split:tasks=3,model=mlp-8,updates_per_batch=2 lamaml:inner_batch=5,first_order=false,inner_lr=0.02",
+    "split:tasks=3,model=mlp-8,train_examples=40 mer:replay_batch=2,batches=2,lr=0.01",
+    "split:tasks=3,model=mlpbn-8,train_examples=60 lamaml:inner_batch=5,first_order=false,inner_lr=0.02",
+    "split:tasks=3,model=mlp-8 derpp:buffer_size=30,lr=0.01",
+    "split:tasks=3,model=mlpbn-8,scenario=class,augment=flip,train_examples=60 scr:projection=4,replay_batch=20,temperature=0.5,lr=0.01",
+    "split:tasks=3,model=mlp-8,scenario=task,weighting=tasks generative_replay:hidden=8,latent=4,lr=0.01",
+]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_trace_that_is_compiled_gives_the_numbers_of_the_eager_step(cell, traces_alone):
+    assert_equals_eager(cell)
+    # It takes the sizes as tensors.
+    _, strategy = cell.split()
+    sizes = PARTS.get("strategies", *parse(strategy)).continuous_settings()
+    assert {name for found in traces_alone for name in found.taken[0]} == set(sizes)
+
+
+def test_compiled_backends_that_take_turns_each_give_the_numbers_of_their_eager_twin(traces_alone):
+    cells = ["lamaml:inner_batch=5,clip=2", "lamaml:inner_batch=5,clip=0", "er:lr=0.05", "derpp"]
+    cells = [f"split:tasks=3,model=mlp-8 {cell}" for cell in cells]
+    pairs = [[ready(cell, mode) for mode in ("off", "on")] for cell in [*cells, cells[2]]]
+    pairs.append([ready(cells[2], mode, seeds=(3,)) for mode in ("off", "on")])
+    for task in range(3):
+        for backend in (each for pair in pairs for each in pair):
+            backend.learn(task, lambda _: None)
+    assert max(apart(eager.state, compiled.state) for eager, compiled in pairs) < 1e-3
+
+
+@pytest.mark.parametrize(
+    "new",
     [
         {
             "er:lr=0.01": 1,
@@ -184,27 +188,191 @@ for spec in sys.argv[1:]:
             "lamaml:hyper_lr=0.3,inner_batch=5,clip=0": 1,
         },
         {
-            "constant:lr=0.01": 2,
+            "constant:lr=0.01": 1,
             "constant:lr=0.01,": 0,
-            "constant:lr=0.05": 2,
-            "doubling:lr=0.01": 2,
-            "doubling:lr=0.05": 2,
+            "constant:lr=0.05": 1,
+            "doubling:lr=0.01": 1,
+            "doubling:lr=0.05": 1,
             "derived:lr=0.01": 1,
             "derived:lr=0.05": 1,
         },
     ],
     ids=["replay", "meta", "own"],
 )
-def test_cells_that_differ_in_sizes_alone_share_a_graph_that_takes_them(compiled):
-    """The cells in turn, each with the number of graphs that it compiles."""
-    cells = [cell.rstrip(",") for cell in compiled]
-    run = subprocess.run(
-        [sys.executable, "-c", SHARED, *cells], capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
-    counted, apart = zip(*(line.split() for line in run.stdout.splitlines()), strict=True)
-    assert dict(zip(compiled, map(int, counted), strict=True)) == compiled
-    assert max(map(float, apart)) < 1e-3
+def test_cells_that_differ_in_sizes_alone_share_a_library_that_takes_them(new, monkeypatch):
+    """The cells in turn, each with the number of libraries that it needs."""
+    known = set()
+
+    def library(found, tensors, device):
+        known.add(_digest(found, tensors, device))
+        return lambda given: found.module.forward(*given)
+
+    monkeypatch.setattr(compiled_step, "_library", library)
+    counted = {}
+    for cell in new:
+        before = len(known)
+        assert_equals_eager(f"split:tasks=3,model=mlp-8 {cell.rstrip(',')}")
+        counted[cell] = len(known) - before
+    assert counted == new
+
+
+def meta_learned(benchmark, strategy, mode):
+    data = load(benchmark.dataset, data_folder()) if benchmark.dataset else None
+    sources = [benchmark.distribution(data, seed) for seed in (0, 1)]
+    episodes = EpisodeReplicas(benchmark, strategy, sources, [0, 1], CPU)
+    start = episodes.state.params
+    episodes.warm_up(mode)
+    assert episodes.compiled == (mode == "on")
+    episodes.learn(5, lambda _: None)
+    return start, episodes.state.params
+
+
+def assert_learns_alike(train):
+    """That the ends of two trainings are much nearer to each other than to the start."""
+    (start, eager), (_, compiled) = (train(mode) for mode in ("off", "on"))
+    moved = {name for name in start if not name.startswith("head")}
+    ways = [{name: params[name] for name in moved} for params in (start, eager, compiled)]
+    assert apart(ways[1], ways[2]) < 1e-3 * apart(ways[1], ways[0])
+
+
+def assert_meta_step_equals_eager(bench, spec):
+    benchmark = PARTS.get("benchmarks", *parse(bench))
+    strategy = PARTS.get("strategies", *parse(spec))
+    assert_learns_alike(lambda mode: meta_learned(benchmark, strategy, mode))
+
+
+WAVES = "sinusoid:meta_batch_size=2,iterations=5,shots=4,queries=3,optimizer=sgd,model=mlp-4"
+DIGITS = (
+    "fewshot:ways=2,meta_batch_size=2,iterations=5,shots=3,queries=3,optimizer=sgd,model=conv4-4"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_compiled_meta_step_gives_the_numbers_of_the_eager_one():
+    assert_meta_step_equals_eager(WAVES, "maml")
+
+
+@pytest.mark.parametrize(
+    ("bench", "strategy"),
+    [
+        (WAVES, "metasgd"),
+        (WAVES, "mamlpp:inner_steps=2,anneal=0.5"),
+        (WAVES, "reptile:inner_steps=2"),
+        (DIGITS, "anil:inner_lr=0.1"),
+    ],
+)
+def test_the_trace_of_a_meta_step_gives_the_numbers_of_the_eager_one(bench, strategy, traces_alone):
+    assert_meta_step_equals_eager(bench, strategy)
+
+
+@pytest.mark.parametrize("strategy", ["oml:meta_lr=0.1", "maml_init:meta_lr=0.1,inner_steps=1"])
+def test_a_compiled_pretraining_gives_the_numbers_of_the_eager_one(strategy, traces_alone):
+    part = PARTS.get("strategies", *parse(strategy))
+
+    def train(mode):
+        benchmark, seeds = Blobs(held=4, model=part.contract_model), [0, 1]
+        streams = [benchmark.stream(blobs(held=4), seed) for seed in seeds]
+        backend = StreamReplicas(benchmark, part, streams, seeds, CPU)
+        start = backend.state.params
+        assert pretrain(backend, Clocks(backend.device), mode) is None
+        return start, backend.state.params
+
+    assert_learns_alike(train)
+
+
+@pytest.fixture
+def doubled(tmp_path, monkeypatch):
+    """A trace, its inputs, and the folder of libraries in an empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    x = torch.ones(3)
+    found = trace("doubled", lambda x: {"twice": 2 * x}, (x,), "key")
+    return found, [x], tmp_path / "retrograde" / "steps"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_library_is_made_once_and_again_if_it_is_damaged(doubled, monkeypatch, tmp_path):
+    found, tensors, steps = doubled
+    made, plain = [], compiled_step._make
+    monkeypatch.setattr(compiled_step, "_make", lambda *a: made.append(1) or plain(*a))
+
+    def twice():
+        (result,) = _library(found, tensors, CPU)([torch.full((3,), 4.0)])
+        return result.tolist()
+
+    assert twice() == twice() == [8, 8, 8]
+    assert len(made) == 1
+    # Nothing of the compilation is left beside the library.
+    assert [folder.name[0] == "." for folder in steps.iterdir()] == [False]
+    # In another place, since this process has loaded the library of this one.
+    other = tmp_path / "other" / "retrograde" / "steps"
+    shutil.copytree(steps, other)
+    next(other.glob("*/*.so")).write_bytes(b"no library")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    assert twice() == [8, 8, 8]
+    assert len(made) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_without_a_cache_a_library_serves_the_process_alone(doubled):
+    found, tensors, steps = doubled
+    steps.parent.mkdir()
+    steps.write_text("a file where the folder would be")
+    (result,) = _library(found, tensors, CPU)(tensors)
+    assert result.tolist() == [2, 2, 2]
+
+
+def test_libraries_that_no_run_used_for_a_month_are_removed(doubled, monkeypatch):
+    found, tensors, steps = doubled
+    for name, days in (("old", 31), ("new", 29)):
+        (steps / name).mkdir(parents=True)
+        then = compiled_step.time.time() - days * 24 * 3600
+        os.utime(steps / name, (then, then))
+
+    def stopped(*_, **__):
+        raise RuntimeError("before anything is compiled")
+
+    monkeypatch.setattr("torch._inductor.aot_compile", stopped)
+    with pytest.raises(RuntimeError, match="before anything is compiled"):
+        _library(found, tensors, CPU)
+    assert [folder.name for folder in steps.iterdir()] == ["new"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda x: {"twice": 3 * x},
+        lambda x: {"twice": torch.tensor([2.0, 2.0, 3.0]) * x},
+        lambda x: {"twice": torch.tensor([2.0, 2.0, 2.0]) * x},
+    ],
+)
+def test_another_operation_or_number_is_another_library(doubled, other):
+    found, tensors, _ = doubled
+    changed = trace("other", other, tuple(tensors), "key")
+    digests = {_digest(each, tensors, CPU) for each in (found, changed)}
+    assert len(digests) == 2
+    fewer = [tensors[0][:2]]
+    assert _digest(changed, fewer, CPU) not in digests
+
+
+def test_a_step_that_is_no_list_of_operations_is_not_compiled():
+    @dataclass(frozen=True, kw_only=True)
+    class Counting(rg.Strategy):
+        """Fine-tuning with a rate that falls with every call."""
+
+        calls = []  # noqa: RUF012 - what a trace cannot show
+
+        def step(self, net, state, data):
+            self.calls.append(1)
+            rate = 0.1 / len(self.calls)
+            return net.update(state, net.grad(state.params, data.incoming), rate)
+
+    backend = replicas("split:tasks=3,model=mlp-8 er")
+    backend.strategy = Counting()
+    with pytest.raises(compiled_step.NotTraced, match="other numbers when it is called again"):
+        compile_step(backend, backend.trial_inputs())
 
 
 CELL = ("--benchmark", "split:epochs=40", "--strategy", "finetune", "--out", "store")
@@ -231,163 +399,3 @@ def test_without_a_compiler_on_is_refused_before_anything_trains(tmp_path):
     assert run.returncode == 2
     assert "Install g++ or set CXX" in run.stderr
     assert not list(tmp_path.rglob("seed-*.json"))
-
-
-HALVED = """
-from collections import OrderedDict
-from torch import nn
-from retrograde.models._layers import ChannelsLast, Halving, MeanOverSpace
-
-def net(shape, outputs):
-    layers = [ChannelsLast(), Halving(shape[0], 4), nn.ReLU(), Halving(4, 4), nn.ReLU(), MeanOverSpace()]
-    named = [(str(number), layer) for number, layer in enumerate(layers)]
-    return nn.Sequential(OrderedDict([*named, ("head", nn.Linear(4, outputs))]))
-"""
-"""The layers of conv4, of which half as many are compiled in half the time."""
-EPISODES = """
-import sys, torch
-from pathlib import Path
-from retrograde.training.episode_replicas import EpisodeReplicas
-from retrograde.data.sources import load
-from retrograde.parts.registry import Registry
-from retrograde.parts.spec import parse
-
-def trained(benchmark, strategy, mode):
-    sources = [benchmark.distribution(load("digits", Path()), seed) for seed in (0, 1)]
-    episodes = EpisodeReplicas(benchmark, strategy, sources, [0, 1], torch.device("cpu"))
-    start = episodes.state.params
-    episodes.warm_up(mode)
-    assert episodes.compiled == (mode == "on")
-    episodes.learn(5, lambda _: None)
-    return start, episodes.state.params
-
-def furthest(one, other):
-    return max(float((one[name] - other[name]).abs().max()) for name in one)
-
-parts, (bench, *strategies) = Registry(), sys.argv[1:]
-for each in strategies:
-    cell = parts.get("benchmarks", *parse(bench)), parts.get("strategies", *parse(each))
-    (start, eager), (_, compiled) = (trained(*cell, mode) for mode in ("off", "on"))
-    print(furthest(eager, compiled) / furthest(eager, start))
-"""
-WAVES = "sinusoid:meta_batch_size=2,iterations=5,shots=4,queries=3,optimizer=sgd,model=mlp-4"
-DIGITS = (
-    "fewshot:ways=2,meta_batch_size=2,iterations=5,shots=3,queries=3,optimizer=sgd,model=net.py:net"
-)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "cell",
-    [
-        (WAVES, "maml", "metasgd", "mamlpp:inner_steps=2,anneal=0.5"),
-        (DIGITS, "anil:inner_lr=0.1"),
-        (WAVES, "reptile:inner_steps=2"),
-    ],
-    ids=lambda cell: "-".join(word.partition(":")[0] for word in cell),
-)
-def test_the_compiled_meta_step_gives_the_numbers_of_the_eager_one(cell, tmp_path):
-    (tmp_path / "net.py").write_text(HALVED)
-    command = [sys.executable, "-c", EPISODES, *cell]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert run.returncode == 0, run.stderr
-    apart = [float(line) for line in run.stdout.split()]
-    assert len(apart) == len(cell) - 1
-    assert max(apart) < 1e-3
-
-
-LESSONS = """
-import sys, torch
-from retrograde.contract.toys import Blobs, blobs
-from retrograde.training.clocks import Clocks
-from retrograde.training.pretraining import pretrain
-from retrograde.parts.registry import Registry
-from retrograde.parts.spec import parse
-from retrograde.training.stream_replicas import StreamReplicas
-
-def prepared(part, mode):
-    benchmark, seeds = Blobs(held=4, model=part.contract_model), [0, 1]
-    streams = [benchmark.stream(blobs(held=4), seed) for seed in seeds]
-    backend = StreamReplicas(benchmark, part, streams, seeds, torch.device("cpu"))
-    start = backend.state.params
-    assert pretrain(backend, Clocks(backend.device), mode) is None
-    return start, backend.state.params
-
-def furthest(one, other):
-    return max(float((one[name] - other[name]).abs().max()) for name in one if not name.startswith("head"))
-
-for each in sys.argv[1:]:
-    part = Registry().get("strategies", *parse(each))
-    (start, eager), (_, compiled) = (prepared(part, mode) for mode in ("off", "on"))
-    print(furthest(eager, compiled) / furthest(eager, start))
-"""
-
-
-@pytest.mark.slow
-def test_a_compiled_preparation_gives_the_numbers_of_the_eager_one():
-    cells = ["oml:meta_lr=0.1", "maml_init:meta_lr=0.1,inner_steps=1"]
-    run = subprocess.run(
-        [sys.executable, "-c", LESSONS, *cells], capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
-    apart = [float(line) for line in run.stdout.split()]
-    assert len(apart) == len(cells)
-    assert max(apart) < 1e-3
-
-
-TOGETHER = """
-import sys, torch
-from pathlib import Path
-from torch.utils import _pytree as pytree
-from retrograde.data.sources import load
-from retrograde.parts.registry import Registry
-from retrograde.parts.spec import parse
-from retrograde.training.stream_replicas import StreamReplicas
-
-parts, data = Registry(), load("digits", Path())
-benchmark = parts.get("benchmarks", "split", {"tasks": "3", "model": "mlp-8"})
-
-def ready(cell, mode):
-    spec, _, replicates = cell.partition("*")
-    seeds = list(range(int(replicates)))
-    strategy = parts.get("strategies", *parse(spec))
-    backend = StreamReplicas(benchmark, strategy, [benchmark.stream(data, seed) for seed in seeds], seeds, torch.device("cpu"))
-    backend.warm_up(mode)
-    assert backend.compiled == (mode == "on")
-    return backend
-
-def apart(eager, compiled):
-    leaves = zip(pytree.tree_leaves(eager.state), pytree.tree_leaves(compiled.state), strict=True)
-    return max(float((one - other).abs().max()) for one, other in leaves)
-
-pairs = [(ready(cell, "off"), ready(cell, "on")) for cell in sys.argv[1:]]
-for task in range(3):
-    for backend in (each for pair in pairs for each in pair):
-        backend.learn(task, lambda _: None)
-print(*[apart(*pair) for pair in pairs])
-"""
-"""Trains eager and compiled backends in turns; prints how far each compiled one ends from its eager twin."""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "cells",
-    [
-        ("er:lr=0.01*5", "er:lr=0.01*1"),
-        (
-            "lamaml:inner_batch=5,clip=2*2",
-            "lamaml:inner_batch=5,clip=0.5*2",
-            "lamaml:inner_batch=5,clip=0*2",
-        ),
-        ("er:lr=0.05*2", "derpp:lr=0.05*2", "er:lr=0.2*2"),
-    ],
-    ids=["shapes", "settings", "strategies"],
-)
-def test_compiled_backends_that_take_turns_each_give_the_numbers_of_their_eager_twin(cells):
-    run = subprocess.run(
-        [sys.executable, "-c", TOGETHER, *cells], capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
-    apart = [float(word) for word in run.stdout.split()]
-    assert len(apart) == len(cells)
-    assert max(apart) < 1e-3

@@ -16,7 +16,7 @@ from retrograde.running.cell import CPU
 from retrograde.training import replicas
 from retrograde.training.episode_replicas import EpisodeReplicas
 from retrograde.training.stream_replicas import StreamReplicas
-from retrograde.training.traced_step import traced_step
+from retrograde.training.traced_step import NotTraced, trace
 
 PARTS = Registry()
 STREAMS = [
@@ -109,13 +109,13 @@ def test_a_trace_serves_the_next_cell_of_its_kind():
         return 2 * x
 
     x = torch.ones(3)
-    first = traced_step(double, double, (x,), "key")
+    first = trace("kind", double, (x,), "key")
     count = len(asked)
-    assert traced_step(double, double, (x,), "key") is first
+    assert trace("kind", double, (x,), "key") is first
     # Once, to see that it is still the step.
     assert len(asked) == count + 1
-    assert traced_step(double, double, (x,), "another key") is not first
-    assert first(torch.full((3,), 2.0)).tolist() == [4, 4, 4]
+    assert trace("kind", double, (x,), "another key") is not first
+    assert first.listed(torch.full((3,), 2.0)).tolist() == [4, 4, 4]
     assert len(asked) == 2 * count + 1
 
 
@@ -126,11 +126,11 @@ def test_a_trace_of_what_has_changed_since_is_made_anew():
         return rate * x
 
     x = torch.ones(3)
-    first = traced_step(scaled, scaled, (x,), "key")
+    first = trace("kind", scaled, (x,), "key")
     rate = 3.0
-    second = traced_step(scaled, scaled, (x,), "key")
-    assert first(x).tolist() == [2, 2, 2]
-    assert second(x).tolist() == [3, 3, 3]
+    second = trace("kind", scaled, (x,), "key")
+    assert first.listed(x).tolist() == [2, 2, 2]
+    assert second.listed(x).tolist() == [3, 3, 3]
 
 
 @pytest.mark.parametrize("inside", [tuple, list])
@@ -139,7 +139,7 @@ def test_dictionaries_may_come_in_another_order(inside):
         return {"a": tree[0]["b"], "b": tree[0]["a"]}
 
     one, two = torch.ones(2), torch.zeros(2)
-    traced = traced_step(swapped, swapped, (inside([{"b": two, "a": one}]),), inside)
+    traced = trace("kind", swapped, (inside([{"b": two, "a": one}]),), inside).listed
     assert traced(inside([{"a": one, "b": two}]))["a"].tolist() == [0, 0]
     assert traced(inside([{"b": two, "a": one}]))["a"].tolist() == [0, 0]
 
@@ -149,7 +149,7 @@ def test_a_tensor_that_comes_twice_is_two_inputs():
         return one + 1, other * 2
 
     x = torch.ones(2)
-    traced = traced_step(step, step, (x, x), "key")
+    traced = trace("kind", step, (x, x), "key").listed
     assert [value.tolist() for value in traced(x, 0 * x)] == [[2, 2], [0, 0]]
 
 
@@ -202,7 +202,8 @@ def impure(x, calls=[]):  # noqa: B006 - what a trace cannot show is left in the
 
 @pytest.mark.parametrize("step", [branching, impure])
 def test_what_a_trace_does_not_tell_is_not_traced(step):
-    assert traced_step(step, step, (torch.ones(3),), "key") is None
+    with pytest.raises(NotTraced):
+        trace("kind", step, (torch.ones(3),), "key")
 
 
 def test_outputs_keep_the_form_of_the_step():
@@ -210,7 +211,7 @@ def test_outputs_keep_the_form_of_the_step():
         return {"a": (tree["x"], tree["y"] * more), "b": tree["y"].detach()}
 
     tree = {"x": torch.zeros(2), "y": torch.ones(2, requires_grad=False)}
-    traced = traced_step(step, step, (tree, torch.tensor(3.0)), "key")
+    traced = trace("kind", step, (tree, torch.tensor(3.0)), "key").listed
     found = traced({"x": torch.ones(2), "y": torch.full((2,), torch.nan)}, torch.tensor(2.0))
     assert found["a"][0].tolist() == [1, 1]
     assert found["a"][1].isnan().all()

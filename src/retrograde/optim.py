@@ -48,7 +48,7 @@ def added(gradient: Params, other: Params) -> Params:
     return {name: value + other[name] for name, value in gradient.items()}
 
 
-def clipped(gradient: Params, bound: float) -> Params:
+def clipped(gradient: Params, bound: float | Tensor) -> Params:
     """The gradient, shortened to a norm of at most `bound`.
 
     Args:

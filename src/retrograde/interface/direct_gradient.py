@@ -15,9 +15,7 @@ Tree = TypeVar("Tree")
 
 
 def is_direct() -> bool:
-    """True if no transform of `torch.func` is at work, and the step is not compiled."""
-    if torch.compiler.is_compiling():
-        return False
+    """True if no transform of `torch.func` is at work."""
     return peek_interpreter_stack() is None
 
 

@@ -17,7 +17,7 @@ from retrograde.interface.state import State
 from retrograde.losses import Losses, cross_entropies, mean
 from retrograde.networks.functional import BODY, MODEL, Networks, called
 from retrograde.networks.head import HEAD
-from retrograde.optim import Optimizer, Params
+from retrograde.optim import LearningRate, Optimizer, Params
 
 Tree = TypeVar("Tree")
 """Tensors in dictionaries of any nesting, such as `Params`."""
@@ -351,7 +351,7 @@ class Net:
         parameters = self.module.named_parameters()
         return {name: meta_params[name] for name, _ in parameters if name in meta_params}
 
-    def scheduled(self, lr: float) -> float | Tensor:
+    def scheduled(self, lr: LearningRate) -> LearningRate:
         """The learning rate of this step, by the benchmark's schedule.
 
         `update` applies it; steps that are tried out or taken in another way need it.
@@ -362,7 +362,7 @@ class Net:
         self,
         state: State,
         gradient: Params,
-        lr: float,
+        lr: LearningRate,
     ) -> State:
         """Take one step of the benchmark's optimiser against the gradient.
 

@@ -23,7 +23,7 @@ def class_sums(
 def ridge_head(
     inputs: Float64[Tensor, "feature feature"],
     classes: Float64[Tensor, "feature unit"],
-    strength: float,
+    strength: float | Tensor,
 ) -> Float64[Tensor, "feature unit"]:
     """The head of ridge regression: (X'X + strength I)^-1 X'Y.
 

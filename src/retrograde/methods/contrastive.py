@@ -9,7 +9,7 @@ def contrastive_loss(
     views: Float[Tensor, "view row feature"],
     y: Int64[Tensor, " row"],
     weight: Float[Tensor, " row"],
-    temperature: float,
+    temperature: float | Tensor,
 ) -> Float[Tensor, ""]:
     """The supervised contrastive loss (Khosla et al. 2020, arXiv 2004.11362, equation 2).
 

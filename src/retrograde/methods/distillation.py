@@ -71,7 +71,7 @@ def class_weighted_loss(
     target: Float[Tensor, "row unit"],
     batch: Batch,
     classes: tuple[Float[Tensor, " unit"], Float[Tensor, " unit"]],
-    temperature: float,
+    temperature: float | Tensor,
 ) -> Float[Tensor, ""]:
     """A label loss and a distillation loss, weighted by the numbers of new and of earlier classes.
 

@@ -7,7 +7,7 @@ from torch.nn.functional import pad
 
 from retrograde.errors import UserError
 from retrograde.networks.head import HEAD
-from retrograde.optim import Params
+from retrograde.optim import LearningRate, Params
 
 WEIGHT = f"{HEAD}.weight"
 BIAS = f"{HEAD}.bias"
@@ -39,7 +39,7 @@ def head_after_steps(
     features: Float[Tensor, "row feature"],
     y: Int64[Tensor, " row"],
     query: Float[Tensor, "query feature"],
-    lr: float,
+    lr: LearningRate,
     first_order: bool = False,
 ) -> Float[Tensor, "query unit"]:
     """The logits of `query` after one SGD step on the cross-entropy of each row in turn.

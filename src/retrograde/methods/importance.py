@@ -1,12 +1,15 @@
 """Quadratic penalties: importance * (parameter - anchor)²."""
 
 import torch
+from torch import Tensor
 
 from retrograde.interface.state import State
 from retrograde.optim import Params
 
 
-def penalty_gradient(params: Params, anchor: Params, importance: Params, strength: float) -> Params:
+def penalty_gradient(
+    params: Params, anchor: Params, importance: Params, strength: float | Tensor
+) -> Params:
     """The gradient of strength times the sum of importance * (parameter - anchor)²."""
     return {
         name: 2 * strength * importance[name] * (value - anchor[name])
@@ -14,7 +17,7 @@ def penalty_gradient(params: Params, anchor: Params, importance: Params, strengt
     }
 
 
-def anchored_penalty_gradient(state: State, strength: float) -> Params:
+def anchored_penalty_gradient(state: State, strength: float | Tensor) -> Params:
     """The gradient of the penalty given by the `anchor` and `importance` in a state's extra."""
     extra = state.extra
     return penalty_gradient(state.params, extra["anchor"], extra["importance"], strength)

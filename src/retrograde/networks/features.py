@@ -23,6 +23,7 @@ from retrograde.networks.build import build
 from retrograde.networks.calls import output_layer
 from retrograde.networks.head import has_features, headless
 from retrograde.parts.author_code import guarded
+from retrograde.parts.deadline import untimed
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -146,7 +147,8 @@ def _computed(data: Dataset, body: nn.Module, model: str, parts: Path) -> Datase
     """
     x_of = {name: x for name, x in data.arrays.items() if name.startswith("x_")}
     total = sum(map(len, x_of.values()))
-    with Progress(transient=True) as progress:
+    # It may take an hour, in a check that has ten minutes for other work.
+    with untimed(), Progress(transient=True) as progress:
         bar = progress.add_task(f"{data.name} through {model}", total=total)
 
         def of_block(x: np.ndarray) -> Float32[np.ndarray, "n feature"]:

@@ -91,6 +91,19 @@ def within(
             signal.setitimer(signal.ITIMER_REAL, max(0.001, remaining), interval)
 
 
+@contextmanager
+def untimed() -> Iterator[None]:
+    """Stop the clock of a limit inside the block, for long work that shows its progress."""
+    if not _has_alarm():
+        yield
+        return
+    left, interval = signal.setitimer(signal.ITIMER_REAL, 0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, left, interval)
+
+
 def _has_alarm() -> bool:
     if not hasattr(signal, "setitimer"):
         return False

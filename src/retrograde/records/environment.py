@@ -20,7 +20,7 @@ def environment(device: torch.device) -> dict[str, Any]:
 def _machine() -> dict[str, Any]:
     versions = {name: version(name) for name in ("retrograde", "torch", "numpy")}
     return {
-        "cpu": _cpu(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
@@ -33,7 +33,8 @@ def _device(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
-def _cpu() -> str:
+def cpu_name() -> str:
+    """The model of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         model = next(line for line in lines if line.startswith("model name"))

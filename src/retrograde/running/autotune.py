@@ -21,11 +21,10 @@ WORTH_TIMING = 10.0, 100
 
 To try one takes a second or some steps.
 """
-COMPILING = 4.0, 500
-"""Rough cost of compiling, in seconds and in steps.
+COMPILING = 10.0, 500
+"""Rough cost of compiling, in seconds and in steps, if no library is kept.
 
-Measured: 4 to 13 s with a step of 4 ms (replay, before steps were traced: 1.2 ms since then), 66 s
-with a step of 250 ms (Omniglot).
+Measured: 13 to 15 s with a step of 2 ms (replay), 55 s with a step of 38 ms (La-MAML).
 """
 SLOWDOWN_LASTS = 3600.0
 """Seconds for which a slow compilation is expected to be slow again.
@@ -135,7 +134,7 @@ def fastest_mode(paced: Measure, replicates: int, identity: object) -> TunedMode
         # A failure to compile is not kept, since its cause may be put right.
         if not found.note:
             keep_choice(path, found)
-        # This process has compiled the step already; others would compile it again.
+        # This process has the compiled step already; others would have to load it.
         quickest = min(found.tried, key=lambda tried: tried.training)
         return replace(found, way=quickest.way)
     return found

@@ -1,21 +1,39 @@
-"""Compilation of steps, with one graph shared between cells that differ in sizes alone."""
+"""Compilation of steps into libraries, which are kept in the user's cache for later processes."""
 
 import copy
+import hashlib
 import os
 import shutil
+import tempfile
+import time
+import warnings
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
 from functools import partial
-from types import FunctionType, MappingProxyType
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 import torch
+from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from retrograde import randomness
+from retrograde.data.cache import cache_folder
 from retrograde.errors import UserError
 from retrograde.process import keep_memory
+from retrograde.records.environment import cpu_name
+from retrograde.training.traced_step import NotTraced, Run, Step, Trace, trace
 
 Compile = Literal["auto", "on", "off"]
+
+KEPT_DAYS = 30
+"""Days after which a library that no run has used is removed."""
+
+OPTIONS = {
+    # Compute once what is read again: images were gathered in every inner step.
+    "realize_reads_threshold": 1,
+}
 
 
 def compile_or_reason(
@@ -45,30 +63,16 @@ def compile_or_reason(
     return None
 
 
-_Step = Callable[..., Any]
+def compile_step(backend: Any, inputs: tuple[Any, ...]) -> Step:
+    """Compile a step of a backend, or load the library of an equal one.
 
-RunTwice = Callable[[_Step], Any]
-"""Calls a step with the inputs of a cell and again with its outputs; returns the second outputs.
-
-The second call shows that outputs go back in without a new graph.
-"""
-
-
-def compile_step(
-    backend: Any,
-    step: _Step,
-    twice: RunTwice,
-) -> _Step:
-    """Compile a step of a backend, or reuse the graph of the previous cell.
-
-    A graph serves all cells that differ only in the `sizes` of the strategy's settings, which are
-    passed to it as tensors. If a strategy branches on a size or makes a constant of it, each of its
-    cells has a graph of its own.
+    The library is that of a trace, in which the `sizes` of the strategy's settings are tensors, so
+    that cells that differ in them alone share it. A strategy that branches on a size, or makes a
+    constant of it, has a library for each.
 
     Args:
-        backend: The replicates to train. Its strategy and what it carries take part in the graph.
-        step: The unbound method of the backend's class.
-        twice: Calls a step with the inputs for which it is compiled.
+        backend: The replicates to train. Its strategy and what it carries take part in the trace.
+        inputs: The inputs of the step besides what it changes.
 
     Raises:
         UserError: If there is no compiler for the device.
@@ -76,124 +80,40 @@ def compile_step(
     check_compiler(backend.device)
     keep_memory()
     sizes = backend.strategy.continuous_settings()
-    cached_constants, _ = _CACHED_GRAPHS.get(step, (None, None))
-    # A cached graph without tensors for sizes already serves this very cell.
-    if not sizes or cached_constants == step_constants(backend):
-        return _compiled(backend, step, twice, {})
     try:
-        return _compiled(backend, step, twice, sizes)
-    # Tracing a strategy that branches on a tensor can fail in any way.
-    except Exception:
-        return _compiled(backend, step, twice, {})
+        return _compiled(backend, sizes, inputs)
+    except NotTraced:
+        if not sizes:
+            raise
+        return _compiled(backend, {}, inputs)
 
 
-_CACHED_GRAPHS: dict[_Step, tuple[Hashable, _Step]] = {}
-"""For each step of a backend: the constants of the last cell, and its graph."""
+def _compiled(backend: Any, sizes: Mapping[str, float], inputs: tuple[Any, ...]) -> Step:
+    step = type(backend).step_all
+
+    def of_sizes(values: Mapping[str, Tensor], *given: Any) -> Any:
+        return step(_with(backend, values), *given)
+
+    values = {
+        name: torch.tensor(value, dtype=torch.float64, device=backend.device)
+        for name, value in sizes.items()
+    }
+    whole = (values, backend.carried, *inputs)
+    found = trace((step, "compiled"), of_sizes, whole, step_constants(backend, sizes))
+    if signature(found.listed(*whole)) != signature(backend.carried):
+        raise NotTraced("a size that is a tensor changes the form of the state.")
+    run = _library(found, found.tensors(whole), backend.device)
+    return partial(found.step(run), values)
 
 
-def _compiled(
-    backend: Any,
-    step: _Step,
-    twice: RunTwice,
-    sizes: Mapping[str, float],
-) -> _Step:
-    constants = step_constants(backend, sizes)
-    cached_constants, cached_graph = _CACHED_GRAPHS.get(step, (None, None))
-    graph = cached_graph if cached_constants == constants else None
-    try:
-        if graph is None:
-            # One graph at a time: they are large, and cells come in order.
-            if cached_graph:
-                forget()
-            graph = _new_graph(backend, step, twice, sizes)
-        compiled = partial(graph, _with(backend, sizes))
-        _check_shared(backend, twice(compiled) if sizes else None)
-    except Exception:
-        # A half-made graph must not serve the next cell.
-        forget()
-        raise
-    _CACHED_GRAPHS[step] = constants, graph
-    return compiled
-
-
-def _new_graph(
-    backend: Any,
-    step: _Step,
-    twice: RunTwice,
-    sizes: Mapping[str, float],
-) -> _Step:
-    options = _options(backend.device)
-    graph = torch.compile(
-        _apart(step),
-        fullgraph=True,
-        dynamic=False,
-        options=options,
-    )
-    # Traced with NaN, a size that became a constant spoils every later result and is seen.
-    unknown = dict.fromkeys(sizes, float("nan"))
-    twice(partial(graph, _with(backend, unknown)))
-    return graph
-
-
-def _apart(step: Any) -> _Step:
-    """Return the same function with a code object of its own.
-
-    torch stores graphs by code object and tells those of one code object apart by guards. Our
-    graphs have no guards, so that backends with one code object would take each other's graphs.
-    """
-    return FunctionType(
-        step.__code__.replace(),
-        step.__globals__,
-        step.__name__,
-        step.__defaults__,
-        step.__closure__,
-    )
-
-
-def forget() -> None:
-    """Drop every graph, since graphs pile up: some megabytes for each cell of a long run.
-
-    A backend that is still at work compiles its own graph anew when it next steps.
-    """
-    torch.compiler.reset()
-    _CACHED_GRAPHS.clear()
-
-
-class _NotShared(Exception):
-    """A graph that takes sizes as tensors differs from the eager step."""
-
-
-def _check_shared(backend: Any, after: Any) -> None:
-    """Check the outputs of a graph that takes sizes as tensors.
-
-    Args:
-        backend: The replicates whose state the outputs replace.
-        after: The outputs; None if the graph takes no sizes.
-
-    Raises:
-        _NotShared: If a size is a constant of the graph, or turns numbers of the state to doubles.
-    """
-    if after is None:
-        return
-    leaves = pytree.tree_leaves(after)
-    if any(leaf.isnan().any() for leaf in leaves):
-        raise _NotShared
-    if signature(after) != signature(backend.carried):
-        raise _NotShared
-
-
-def _with(
-    backend: Any,
-    sizes: Mapping[str, float],
-) -> Any:
+def _with(backend: Any, values: Mapping[str, Tensor]) -> Any:
     """A copy of the backend whose strategy has tensors for some of its settings."""
     twin = copy.copy(backend)
-    strategy = copy.copy(backend.strategy)
-    twin.strategy = strategy
-    for name, value in sizes.items():
-        size = torch.tensor(value, dtype=torch.float64, device=backend.device)
-        # A strategy is frozen; this copy never leaves the graph.
-        object.__setattr__(strategy, name, size)
+    twin.to_compile = True
+    twin.strategy = copy.copy(backend.strategy)
+    for name, value in values.items():
+        # A strategy is frozen; this copy never leaves the trace.
+        object.__setattr__(twin.strategy, name, value)
     return twin
 
 
@@ -212,9 +132,7 @@ def step_constants(
     settings = strategy.settings().items()
     fixed = {name: value for name, value in settings if name not in sizes}
     state = signature(backend.carried)
-    # Kernels for the CPU are compiled for a number of threads.
-    threads = torch.get_num_threads()
-    values = (benchmark.settings(), fixed, backend.constants(), state, threads)
+    values = (benchmark.settings(), fixed, backend.constants(), state)
     return (
         type(benchmark),
         type(strategy),
@@ -224,18 +142,86 @@ def step_constants(
     )
 
 
-def _options(device: torch.device) -> dict[str, Any]:
-    # The compiler cannot look into zlib. Marked where the function is defined, it would import the
-    # compiler, which takes seconds, into every command.
-    torch.compiler.assume_constant_result(randomness.number)  # type: ignore[no-untyped-call]
-    # Shapes are static, and guards took 0.1 ms a step.
-    options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
+def _library(found: Trace, tensors: list[Tensor], device: torch.device) -> Run:
+    """The library of a trace, from the user's cache or compiled now."""
+    steps = cache_folder() / "steps"
+    folder = steps / _digest(found, tensors, device)
+    with suppress(OSError, RuntimeError):  # there is none, or it is damaged
+        run = _loaded(folder, device)
+        folder.touch()
+        return run
+    shutil.rmtree(folder, ignore_errors=True)
+    made = _new_folder(steps)
+    try:
+        _make(found, tensors, made)
+        with suppress(OSError):  # another process was faster, or the cache cannot be written
+            made = made.rename(folder)
+        return _loaded(made, device)
+    finally:
+        if made != folder:
+            shutil.rmtree(made, ignore_errors=True)
+
+
+def _new_folder(steps: Path) -> Path:
+    """An empty folder within `steps`, if that can be written."""
+    try:
+        steps.mkdir(parents=True, exist_ok=True)
+        _remove_unused(steps)
+        return Path(tempfile.mkdtemp(prefix=".", dir=steps))
+    except OSError:
+        return Path(tempfile.mkdtemp())
+
+
+def _make(found: Trace, tensors: list[Tensor], folder: Path) -> None:
+    """Compile a trace into a library in a folder."""
+    # Seconds, which a step that is not compiled does without.
+    from torch._inductor import aot_compile
+
+    options = OPTIONS | {"aot_inductor.output_path": str(folder)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        aot_compile(found.module, tuple(tensors), options=options)
+
+
+def _loaded(folder: Path, device: torch.device) -> Run:
+    """The library in a folder.
+
+    Raises:
+        OSError: If there is none.
+        RuntimeError: If it is damaged.
+    """
+    path = next(iter(folder.glob("*.so")), None)
+    if path is None:
+        raise FileNotFoundError(folder)
+    # What loads it by a public name imports the compiler, for seconds.
+    runners = import_module("torch._C._aoti")
     if device.type == "cpu":
-        # Calls between kernels in C++: in Python they took a tenth of La-MAML's update.
-        options["cpp_wrapper"] = True
-        # Compute once what is read again: images were gathered in every inner step.
-        options["realize_reads_threshold"] = 1
-    return options
+        run: Run = runners.AOTIModelContainerRunnerCpu(str(path), 1).run
+    else:
+        run = runners.AOTIModelContainerRunnerCuda(str(path), 1, str(device)).run
+    return run
+
+
+def _digest(found: Trace, tensors: list[Tensor], device: torch.device) -> str:
+    """Of everything that a library depends on."""
+    module = found.module
+    constants = [
+        (node.target, getattr(module, node.target).tolist())
+        for node in module.graph.nodes
+        if node.op == "get_attr"
+    ]
+    forms = [(tuple(x.shape), x.stride(), x.dtype) for x in tensors]
+    # Kernels for the CPU are compiled for a number of threads.
+    machine = (cpu_name(), torch.__version__, str(device), torch.get_num_threads(), OPTIONS)
+    content = repr((module.code, constants, forms, machine))
+    return hashlib.sha256(content.encode()).hexdigest()[:20]
+
+
+def _remove_unused(steps: Path) -> None:
+    oldest = time.time() - KEPT_DAYS * 24 * 3600
+    for folder in steps.iterdir():
+        if folder.stat().st_mtime < oldest:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 Tree = TypeVar("Tree")

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -32,7 +33,7 @@ from retrograde.training.compiled_step import (
     compile_step,
     step_constants,
 )
-from retrograde.training.traced_step import WORTHWHILE, traced_step
+from retrograde.training.traced_step import WORTHWHILE, NotTraced, trace
 from retrograde.training.trees import each
 
 TRIED = 8
@@ -89,6 +90,8 @@ class Replicas(ABC):
         self.device = device
         self._graph: Callable[..., Any] | None = None
         self._trace: Callable[..., Any] | None = None
+        # True in the copy whose step is traced for a compiler.
+        self.to_compile = False
         # Rows that pass through the model in a step.
         self.tally: dict[str, int] = {}
         # Steps of the optimiser in a step of the strategy.
@@ -119,8 +122,7 @@ class Replicas(ABC):
             in_dims: 0 for each input that is stacked, None for one that all replicates share.
         """
         # A compiled step loses nothing by `vmap`, and may index by numbers that depend on data.
-        eager = not torch.compiler.is_compiling()
-        if self.unmapped and (eager or self.net.networks.convolves):
+        if self.unmapped and (self.net.networks.convolves or not self.to_compile):
             return partial(_alone, function, in_dims)
         return vmap(function, in_dims=in_dims)
 
@@ -163,19 +165,15 @@ class Replicas(ABC):
         inputs = self.try_step()
         self._graph = self._trace = None
 
-        def twice(step: Callable[..., Any]) -> Any:
-            first = step(self.carried, *inputs)
-            return step(first, *inputs)
-
         def compile_() -> None:
-            self._graph = compile_step(self, type(self).step_all, twice)
+            self._graph = compile_step(self, inputs)
 
         reason = compile_or_reason(mode, compile_)
         if not self.compiled and self.expected_steps() >= WORTHWHILE:
-            key = step_constants(self)
-            self._trace = traced_step(
-                type(self).step_all, self.step_all, (self.carried, *inputs), key
-            )
+            with suppress(NotTraced):
+                whole = (self.carried, *inputs)
+                key = step_constants(self)
+                self._trace = trace(type(self).step_all, self.step_all, whole, key).listed
         return reason
 
     def net_of(self, state: State, own: Tree, shared: Tree) -> Net:

@@ -1,19 +1,20 @@
 """Steps as lists of operations on tensors, traced once and run without the Python between them.
 
 A step of a small model spends most of its time between operations: in `vmap`, in gradients, in
-structures of tensors. A trace holds the operations alone, as a compiled step does, and is made in
-the time of some 130 steps instead of seconds. Its results are those of the step, to the last bit.
+structures of tensors. A trace holds the operations alone, and is made in the time of some 130
+steps. Its results are those of the step, to the last bit. A compiled step is made of a trace.
 """
 
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from functools import partial
 from types import BuiltinFunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
-from torch.fx import Graph, Node
+from torch.fx import Graph, GraphModule, Node
 
 from retrograde.training.trees import each, leaves
 
@@ -21,42 +22,93 @@ WORTHWHILE = 300
 """The number of steps from which a trace saves more time than it takes to make."""
 
 Step = Callable[..., Any]
+Run = Callable[[list[Tensor]], list[Tensor]]
+"""Runs the operations of a trace on the tensors of its inputs; returns those of its outputs."""
 
-_LAST: dict[Step, tuple[Hashable, Step | None]] = {}
-"""For each step of a backend: the constants of the last cell, and its trace; None: it has none."""
+
+class NotTraced(Exception):
+    """A step is no list of operations on tensors; the message says why."""
 
 
-def traced_step(step: Step, function: Step, inputs: tuple[Any, ...], key: Hashable) -> Step | None:
-    """The same step as a list of operations on tensors.
+class Trace(NamedTuple):
+    """A step as a list of operations on tensors.
+
+    Attributes:
+        module: The operations, as a function of the tensors of the inputs.
+        taken: The form of the inputs, with empty tensors, since a trace outlives its cell.
+        given_back: The form of the outputs.
+    """
+
+    module: GraphModule
+    taken: Any
+    given_back: Any
+
+    def tensors(self, inputs: tuple[Any, ...]) -> list[Tensor]:
+        """The tensors of the inputs, as `module` takes them."""
+        return leaves(inputs, self.taken)
+
+    def step(self, run: Run) -> Step:
+        """The step, with something that runs the operations on its tensors."""
+
+        def of_trees(*inputs: Any) -> Any:
+            # A hook may give the state's dictionaries in another order than it was given.
+            with torch.no_grad():
+                found = iter(run(leaves(inputs, self.taken)))
+            return each(lambda _: next(found), self.given_back)
+
+        return of_trees
+
+    @property
+    def listed(self) -> Step:
+        """The step, which calls one operation after the other."""
+        forward = self.module.forward
+        return self.step(lambda tensors: forward(*tensors))
+
+
+_LAST: dict[Hashable, tuple[Hashable, Trace]] = {}
+"""The last trace of each kind of step, with its key."""
+
+
+def trace(kind: Hashable, function: Step, inputs: tuple[Any, ...], key: Hashable) -> Trace:
+    """The list of operations of a step.
 
     Args:
-        step: The function of a backend's class, by which the last trace is found again.
+        kind: The kind of step, of which the last trace is kept.
         function: The pure function of `inputs` to trace. `vmap` takes it, so that what it does
             is independent of the numbers in tensors.
         inputs: Trees of tensors to trace it with.
         key: What makes two traces equal.
 
-    Returns:
-        The step; None if it cannot be traced.
+    Raises:
+        NotTraced: It has no such list.
     """
-    last_key, last = _LAST.get(step, (None, None))
+    last_key, last = _LAST.get(kind, (None, None))
     # No key tells all that a trace has made a constant of, such as a global of a notebook.
-    if last_key != key or (last and not _agree(last, function, inputs)):
-        last = _traced(function, inputs)
-        _LAST[step] = key, last
-    return last
+    with suppress(Exception):  # of a step that has another form by now
+        if last and last_key == key and _agree(last, function, inputs):
+            return last
+    _LAST.pop(kind, None)
+    # A step may do what cannot be traced.
+    try:
+        found = _traced(function, inputs)
+        same = _agree(found, function, inputs)
+    except Exception as error:
+        raise NotTraced(str(error)) from error
+    if not same:
+        raise NotTraced("it gives other numbers when it is called again.")
+    _LAST[kind] = key, found
+    return found
 
 
-def _agree(trace: Step, function: Step, inputs: tuple[Any, ...]) -> bool:
+def _agree(found: Trace, function: Step, inputs: tuple[Any, ...]) -> bool:
     """True if a trace and the step itself give the same numbers, to the last bit."""
-    return _equal(trace(*inputs), function(*inputs))
+    return _equal(found.listed(*inputs), function(*inputs))
 
 
-def _traced(function: Step, inputs: tuple[Any, ...]) -> Step | None:
+def _traced(function: Step, inputs: tuple[Any, ...]) -> Trace:
     # Imports sympy, which takes longer than a short run does.
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    # Of empty tensors, since a trace outlives the cell that it was made for.
     taken = _form(inputs)
     given_back: list[Any] = []
 
@@ -66,25 +118,11 @@ def _traced(function: Step, inputs: tuple[Any, ...]) -> Step | None:
         given_back[:] = [_form(after)]
         return leaves(after, after)
 
-    # A step may do what cannot be traced; it runs as it is then.
-    try:
-        # An input that came twice as one object would be traced as one input.
-        module = make_fx(of_leaves)(*(leaf.detach() for leaf in leaves(inputs, taken)))
-        _simplify(module.graph)
-        module.recompile()
-        run = module.forward
-        (outputs,) = given_back
-
-        def traced(*given: Any) -> Any:
-            # A hook may give the state's dictionaries in another order than it was given.
-            with torch.no_grad():
-                found = iter(run(*leaves(given, taken)))
-            return each(lambda _: next(found), outputs)
-
-        same = _agree(traced, function, inputs)
-    except Exception:
-        return None
-    return traced if same else None
+    # An input that came twice as one object would be traced as one input.
+    module = make_fx(of_leaves)(*(leaf.detach() for leaf in leaves(inputs, taken)))
+    _simplify(module.graph)
+    module.recompile()
+    return Trace(module, taken, *given_back)
 
 
 def _form(tree: Any) -> Any:
@@ -107,6 +145,8 @@ def _simplify(graph: Graph) -> None:
             graph.erase_node(node)
     graph.eliminate_dead_code()
     for node in graph.nodes:
+        # Tensors of the tracer, which hold memory, and which no compiler takes.
+        node.meta.clear()
         if isinstance(node.target, OpOverload):
             _bind(node, node.target)
 
