@@ -13,7 +13,7 @@ CHECKED = (
 
 
 def pytest_configure(config):
-    """Benchmarks go unchecked: the checks take time, and a checked step cannot be compiled."""
+    """Benchmarks go unchecked: the checks take time."""
     if not any("benchmarks" in word for word in config.args):
         install_import_hook([f"retrograde.{name}" for name in CHECKED], "beartype.beartype")
 
