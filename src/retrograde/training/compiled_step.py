@@ -142,7 +142,8 @@ def step_constants(
     return (
         type(benchmark),
         type(strategy),
-        # Of a notebook's class, the values that its methods use may have changed.
+        # Of a notebook's classes, the values that their methods use may have changed.
+        code_digest(type(benchmark)),
         code_digest(type(strategy)),
         backend.net.networks.kinds,
         str(backend.device),
