@@ -502,6 +502,17 @@ def test_a_step_that_is_no_list_of_operations_is_not_compiled():
         compile_step(backend, backend.trial_inputs())
 
 
+def test_a_failure_is_an_error_with_its_reason_and_remedy_if_compiling_was_asked_for():
+    def failing():
+        raise compiled_step.NotTraced("it branches.\nMore.")
+
+    assert compiled_step.compile_or_reason("auto", failing) == "it branches."
+    with pytest.raises(
+        rg.UserError, match=r"(?s)cannot: it branches\.\nMore\. Use compile=auto or"
+    ):
+        compiled_step.compile_or_reason("on", failing)
+
+
 CELL = ("--benchmark", "split:epochs=40", "--strategy", "finetune", "--out", "store")
 
 
