@@ -16,9 +16,15 @@ from retrograde.optim import NO_TENSORS, Params
 from retrograde.randomness import named
 from retrograde.training.columns import Columns
 
+SCALED_BYTES = 1 << 28
+"""The largest test set that is kept scaled, which takes four times the memory of bytes."""
+
 
 class ExampleRows:
     """The examples of a dataset as rows of stored values on the device.
+
+    Whole numbers are scaled as they are read, but for those of a test set that is not too large:
+    every evaluation reads it.
 
     Args:
         dataset: The dataset.
@@ -41,8 +47,16 @@ class ExampleRows:
         self.augment: Augment = augment
         self.tells_task = tells_task
         self.normalised = normaliser(channels, device)
-        self.train = _rows(dataset.x_train, device)
-        self.test = _rows(dataset.x_test, device)
+        self.train = self._rows(dataset.x_train, device)
+        test = self._rows(dataset.x_test, device)
+        small = 4 * test.numel() <= SCALED_BYTES
+        self.test = self._scaled(test) if small else test
+
+    def _rows(self, x: np.ndarray, device: torch.device) -> Tensor:
+        """All examples as rows of stored values, with a black pixel at the end."""
+        flat = x.reshape(len(x), -1)
+        stored = torch.from_numpy(np.pad(flat, ((0, 0), (0, 1)))).to(device)
+        return stored * self.scale if stored.is_floating_point() else stored
 
     def images(
         self,
@@ -51,9 +65,12 @@ class ExampleRows:
         pixels: Tensor | None = None,
     ) -> Float[Tensor, "row *shape"]:
         """Images from rows of stored values; `pixels` selects the values of each view."""
-        # Only `pixels` refers to the black pixel at the end.
-        flat = stored[:, :-1] if pixels is None else stored.gather(1, pixels[view])
-        return (flat * self.scale).reshape(-1, *self.shape)
+        flat = stored if pixels is None else stored.gather(1, pixels[view])
+        return self._scaled(flat).reshape(-1, *self.shape)
+
+    def _scaled(self, stored: Tensor) -> Tensor:
+        """Stored values as the numbers that they stand for."""
+        return stored if stored.is_floating_point() else stored * self.scale
 
     def batch(
         self,
@@ -76,7 +93,9 @@ class ExampleRows:
 
     def _plain(self, columns: Columns, own: dict[str, Any], dataset: Tensor) -> Tensor:
         """The images of some rows before augmentation and normalisation."""
-        return self.images(dataset[columns.row], columns.view, own.get("pixels"))
+        pixels = own.get("pixels")
+        stored = without_black(dataset) if pixels is None else dataset
+        return self.images(stored.index_select(0, columns.row), columns.view, pixels)
 
     def _batch(
         self, columns: Columns, own: dict[str, Any], x: Tensor, kept: Params = NO_TENSORS
@@ -131,8 +150,6 @@ def normaliser(
     return lambda images: (images - mean) / std
 
 
-def _rows(x: np.ndarray, device: torch.device) -> Tensor:
-    """All examples as rows of stored values, with a black pixel at the end."""
-    flat = x.reshape(len(x), -1)
-    padded = np.pad(flat, ((0, 0), (0, 1)))
-    return torch.from_numpy(padded).to(device)
+def without_black(stored: Tensor) -> Tensor:
+    """Rows without the black pixel at the end, to which only `Stream.pixels` refers."""
+    return stored[:, :-1]

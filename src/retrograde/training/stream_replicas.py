@@ -31,7 +31,7 @@ from retrograde.training.backend import PREDICTED_FIRST, TaskCost
 from retrograde.training.columns import Columns
 from retrograde.training.compiled_step import signature, unaliased
 from retrograde.training.evaluation import Compared, Errors, Predictions, compare
-from retrograde.training.example_rows import ExampleRows, targets_of
+from retrograde.training.example_rows import ExampleRows, targets_of, without_black
 from retrograde.training.memories import Memories
 from retrograde.training.replicas import Replicas, Tree, finite, spread, stacked
 from retrograde.training.snapshots import Snapshot
@@ -111,7 +111,7 @@ class StreamReplicas(Replicas):
         streams = self.streams
         outputs = streams[0].units.shape[1]
         stored = self.examples_of.train
-        some = stored[spread(len(stored))]
+        some = without_black(stored[spread(len(stored))])
         first_view = torch.zeros(len(some), dtype=torch.long)
         images = self.examples_of.images(some, first_view)
         probe = self.examples_of.normalised(images).cpu()
