@@ -1,8 +1,11 @@
 """Tests live in a stricter world: shapes and types in annotations are checked at every call."""
 
+from dataclasses import is_dataclass
+from functools import wraps
+
+import jaxtyping
 import pytest
 from hypothesis import settings
-from jaxtyping import install_import_hook
 
 CHECKED = (
     "augmentation", "bridges", "data", "episodes", "gradients", "interface", "learning_rate", "losses", "methods", "metrics", "models", "networks.checks", "networks.functional", "networks.head", "optim", "randomness", "streams",
@@ -15,7 +18,72 @@ CHECKED = (
 def pytest_configure(config):
     """Benchmarks go unchecked: the checks take time, and a checked step cannot be compiled."""
     if not any("benchmarks" in word for word in config.args):
-        install_import_hook([f"retrograde.{name}" for name in CHECKED], "beartype.beartype")
+        jaxtyping.jaxtyped = cheaply_jaxtyped  # which the import hook looks up there
+        jaxtyping.install_import_hook(
+            [f"retrograde.{name}" for name in CHECKED], "beartype.beartype"
+        )
+
+
+CONTEXT = jaxtyping.jaxtyped("context")
+"""In it, an axis has one size."""
+CHECKERS = {}
+"""The checks of each function, by its code."""
+
+
+def cheaply_jaxtyped(*, typechecker):
+    """Decorate as `jaxtyping.jaxtyped` does; the checks are the same and cost a fifth.
+
+    It makes the checks of a function that is defined within another again at each definition, and
+    binds the arguments of every call.
+    """
+
+    def decorate(found):
+        if not isinstance(found, type):
+            return checked(found, typechecker)
+        if is_dataclass(found) and not hasattr(found.__init__, "is_checked"):
+            found.__init__ = checked(found.__init__, typechecker)
+        return found
+
+    return decorate
+
+
+def checked(function, typechecker):
+    """A function whose arguments and returned value are checked against their annotations."""
+    code = function.__code__
+    # By identity: dataclasses with fields of the same names have equal code.
+    if id(code) not in CHECKERS:
+        CHECKERS[id(code)] = code, *checkers(function, typechecker)
+    _, accept, accept_value = CHECKERS[id(code)]
+
+    @wraps(function)
+    def call(*args, **kwargs):
+        if jaxtyping.config.jaxtyping_disable:
+            return function(*args, **kwargs)
+        with CONTEXT:
+            accept(*args, **kwargs)
+            value = function(*args, **kwargs)
+            accept_value(value)
+        return value
+
+    call.is_checked = True
+    return call
+
+
+def checkers(function, typechecker):
+    """Two functions: one takes a function's arguments, one its returned value, if they are right."""
+
+    @wraps(function)
+    def accept(*args, **kwargs):
+        pass
+
+    def accept_value(value):
+        pass
+
+    annotations = dict(function.__annotations__)
+    accept_value.__module__ = function.__module__
+    accept_value.__annotations__ = {"value": annotations.pop("return", object)}
+    accept.__annotations__ = annotations
+    return typechecker(accept), typechecker(accept_value)
 
 
 settings.register_profile("any machine", deadline=None)
