@@ -16,7 +16,7 @@ CHECKED = (
 
 
 def pytest_configure(config):
-    """Benchmarks go unchecked: the checks take time, and a checked step cannot be compiled."""
+    """Benchmarks go unchecked: the checks take time."""
     if not any("benchmarks" in word for word in config.args):
         jaxtyping.jaxtyped = cheaply_jaxtyped  # which the import hook looks up there
         jaxtyping.install_import_hook(

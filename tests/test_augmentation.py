@@ -167,7 +167,10 @@ def test_replicates_side_by_side_are_those_one_by_one(kind):
 def test_it_is_a_list_of_operations_as_a_compiled_step_needs():
     x, keys = torch.stack([images(), images()]), torch.stack([key(1), key(2)])
     step = vmap(lambda x, key: augmented(x, key, "crop-flip-jitter"))
-    assert_close(trace("augmented", step, (x, keys), "key").listed(x, keys), step(x, keys))
+    traced = trace("augmented", step, (x, keys), "key").listed
+    others = torch.stack([key(3), key(4)])
+    assert_close(traced(x, others), step(x, others))
+    assert not torch.equal(traced(x, others), traced(x, keys))
 
 
 @pytest.mark.parametrize(

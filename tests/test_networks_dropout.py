@@ -1,7 +1,4 @@
-"""Dropout by keys: the masks, their copies in a module, `vmap`, gradients and compilation."""
-
-import subprocess
-import sys
+"""Dropout by keys: the masks, their copies in a module, `vmap`, gradients and traces."""
 
 import pytest
 import torch
@@ -11,6 +8,7 @@ from torch.testing import assert_close
 
 from retrograde.errors import UserError
 from retrograde.networks.dropout import KeyedDropout, key_names, keyed
+from retrograde.training.traced_step import trace
 
 SHARE = 0.3
 
@@ -165,41 +163,22 @@ def test_a_layer_that_drops_nothing_is_taken(layer):
     assert type(keyed(nn.Sequential(layer))[0]) is type(layer)
 
 
-COMPILED = """
-import torch
-from torch import nn
-from torch.func import functional_call, grad, vmap
-from retrograde import randomness
-from retrograde.networks.dropout import keyed
+def test_a_traced_gradient_is_that_of_the_step_for_any_key(net):
+    module = keyed(net)
+    params = {name: value.detach() for name, value in module.named_parameters()}
 
-torch.compiler.assume_constant_result(randomness.number)
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.one, self.two, self.drop = nn.Linear(5, 8), nn.Linear(8, 3), nn.Dropout(0.5)
-    def forward(self, x):
-        return self.drop(self.two(self.drop(self.one(x).relu())))
+    def gradient(key, x):
+        given = {name: key + number for number, name in enumerate(key_names(module))}
+        return grad(lambda some: functional_call(module, some | given, (x,)).square().mean())(
+            params
+        )
 
-net = keyed(Net())
-params = {name: value.detach() for name, value in net.named_parameters()}
-def gradient(key, x):
-    loss = lambda params: functional_call(net, params | {"drop.key": key}, (x,)).square().mean()
-    return grad(loss)(params)
-eager = vmap(gradient)
-compiled = torch.compile(eager, fullgraph=True, backend="aot_eager")
-for keys in (torch.tensor([1, 2]), torch.tensor([70, 90])):
+    step = vmap(gradient)
     x = torch.randn(2, 6, 5)
-    torch.testing.assert_close(compiled(keys, x), eager(keys, x))
-print(len(params))
-"""
-
-
-def test_a_compiled_call_gives_the_numbers_of_an_eager_one():
-    # Run-time type checks of the tests cannot be compiled.
-    run = subprocess.run(
-        [sys.executable, "-c", COMPILED], check=False, capture_output=True, text=True
-    )
-    assert (run.stdout.strip(), run.returncode) == ("4", 0), run.stderr
+    traced = trace("dropout", step, (torch.tensor([1, 2]), x), "key").listed
+    others = torch.tensor([70, 90])
+    assert_close(traced(others, x), step(others, x), rtol=0, atol=0)
+    assert not torch.equal(traced(others, x)["0.weight"], step(others - 1, x)["0.weight"])
 
 
 def test_the_repr_of_a_layer_has_its_settings():

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from functools import cached_property
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,7 +21,13 @@ from retrograde.parts.spec import parse
 from retrograde.running.cell import CPU
 from retrograde.training import compiled_step
 from retrograde.training.clocks import Clocks
-from retrograde.training.compiled_step import _digest, _library, compile_step
+from retrograde.training.compiled_step import (
+    _digest,
+    _library,
+    _loaded,
+    compile_step,
+    step_constants,
+)
 from retrograde.training.episode_replicas import EpisodeReplicas
 from retrograde.training.pretraining import pretrain
 from retrograde.training.stream_replicas import StreamReplicas
@@ -80,7 +87,28 @@ class Derived(PARTS.find("strategies", "er")):
         return net.update(state, net.grad(state.params, data.combined), self.half)
 
 
-OWN = {"switched": Switched, "constant": Constant, "doubling": Doubling, "derived": Derived}
+@dataclass(frozen=True, kw_only=True)
+class Averages(PARTS.find("strategies", "er")):
+    """Replay with two averages of its steps, which change their places in the state."""
+
+    def init(self, net, params):
+        return {"slow": torch.zeros(()), "fast": torch.zeros(())}
+
+    def step(self, net, state, data):
+        slow, fast = (state.extra[pace] for pace in ("slow", "fast"))
+        after = super().step(net, state, data)
+        return after.replace(extra={"fast": fast / 2 + 1, "slow": slow / 9 + STRENGTH})
+
+
+STRENGTH = 1.0
+
+OWN = {
+    "switched": Switched,
+    "constant": Constant,
+    "doubling": Doubling,
+    "derived": Derived,
+    "averages": Averages,
+}
 
 
 def replicas(cell, seeds=(0, 1)):
@@ -159,6 +187,19 @@ def test_the_trace_that_is_compiled_gives_the_numbers_of_the_eager_step(cell, tr
     _, strategy = cell.split()
     sizes = PARTS.get("strategies", *parse(strategy)).continuous_settings()
     assert {name for found in traces_alone for name in found.taken[0]} == set(sizes)
+
+
+def test_a_step_that_is_compiled_may_return_its_state_in_another_order(traces_alone):
+    assert_equals_eager("split:tasks=3,model=mlp-8 averages:lr=0.01")
+    assert list(traces_alone[0].taken[0]) == ["lr"]
+
+
+def test_a_value_that_a_step_uses_makes_another_trace(monkeypatch):
+    backend = replicas("split:tasks=3,model=mlp-8 averages")
+    before = step_constants(backend)
+    assert step_constants(backend) == before
+    monkeypatch.setattr(sys.modules[__name__], "STRENGTH", 2.0)
+    assert step_constants(backend) != before
 
 
 def test_compiled_backends_that_take_turns_each_give_the_numbers_of_their_eager_twin(traces_alone):
@@ -324,6 +365,92 @@ def test_without_a_cache_a_library_serves_the_process_alone(doubled):
     assert result.tolist() == [2, 2, 2]
 
 
+@pytest.fixture
+def made(monkeypatch):
+    """Libraries that are files alone; the folders in which they are made."""
+    folders = []
+
+    def make(found, tensors, folder):
+        folders.append(folder)
+        (folder / "step.so").touch()
+
+    monkeypatch.setattr(compiled_step, "_make", make)
+    monkeypatch.setattr(compiled_step, "_loaded", lambda *_: lambda tensors: tensors)
+    return folders
+
+
+def test_a_library_in_a_cache_that_can_be_read_alone_is_used(doubled, made, monkeypatch):
+    found, tensors, _ = doubled
+    _library(found, tensors, CPU)
+
+    def refused(_):
+        raise PermissionError
+
+    monkeypatch.setattr("pathlib.Path.touch", refused)
+    _library(found, tensors, CPU)
+    assert len(made) == 1
+
+
+def test_what_another_process_removes_meanwhile_keeps_no_library_from_the_cache(doubled, made):
+    found, tensors, steps = doubled
+    steps.mkdir(parents=True)
+    # As a folder that was listed, and is gone when it is looked at.
+    (steps / "gone").symlink_to("nowhere")
+    _library(found, tensors, CPU)
+    assert (steps / _digest(found, tensors, CPU) / "step.so").exists()
+
+
+def test_a_library_that_another_process_has_just_made_is_left(doubled, made, monkeypatch):
+    found, tensors, _ = doubled
+    removed, plain = [], shutil.rmtree
+    monkeypatch.setattr(shutil, "rmtree", lambda *a, **k: removed.append(a[0]) or plain(*a, **k))
+    _library(found, tensors, CPU)
+    assert removed == []
+
+
+def test_kernels_of_a_gpu_are_read_from_the_folder_of_their_library(monkeypatch, tmp_path):
+    calls = []
+
+    class Runner:
+        def __init__(self, *given):
+            calls.append(given)
+
+        def run(self, tensors):
+            calls.append(tensors)
+
+    fake = SimpleNamespace(AOTIModelContainerRunnerCuda=Runner)
+    monkeypatch.setattr(compiled_step, "import_module", lambda _: fake)
+    (tmp_path / "step.so").touch()
+    _loaded(tmp_path, ["tensors"], torch.device("cuda"))
+    # The first call reads them, before a folder that is no cache is removed.
+    assert calls == [(str(tmp_path / "step.so"), 1, "cuda", str(tmp_path)), ["tensors"]]
+
+
+@pytest.mark.parametrize("part", ["cpu_name", "cpu_instructions", "torch.cuda.get_device_name"])
+def test_another_machine_has_another_library(doubled, monkeypatch, part):
+    found, tensors, _ = doubled
+    digests = set()
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda _: "one")
+    for name in ("one", "another"):
+        target = part if "." in part else f"retrograde.training.compiled_step.{part}"
+        monkeypatch.setattr(target, lambda *_, name=name: name)
+        digests.add(_digest(found, tensors, torch.device("cuda")))
+    assert len(digests) == 2
+
+
+def test_a_constant_of_another_dtype_is_another_library(doubled):
+    _, tensors, _ = doubled
+    digests = set()
+    for dtype in (torch.int32, torch.int64):
+        # Its square is beyond 32 bits.
+        large = torch.full((3,), 10**5, dtype=dtype)
+        found = trace(
+            "large", lambda x, large=large: x + (large * large).double(), (tensors[0],), dtype
+        )
+        digests.add(_digest(found, tensors, CPU))
+    assert len(digests) == 2
+
+
 def test_libraries_that_no_run_used_for_a_month_are_removed(doubled, monkeypatch):
     found, tensors, steps = doubled
     for name, days in (("old", 31), ("new", 29)):
@@ -373,6 +500,17 @@ def test_a_step_that_is_no_list_of_operations_is_not_compiled():
     backend.strategy = Counting()
     with pytest.raises(compiled_step.NotTraced, match="other numbers when it is called again"):
         compile_step(backend, backend.trial_inputs())
+
+
+def test_a_failure_is_an_error_with_its_reason_and_remedy_if_compiling_was_asked_for():
+    def failing():
+        raise compiled_step.NotTraced("it branches.\nMore.")
+
+    assert compiled_step.compile_or_reason("auto", failing) == "it branches."
+    with pytest.raises(
+        rg.UserError, match=r"(?s)cannot: it branches\.\nMore\. Use compile=auto or"
+    ):
+        compiled_step.compile_or_reason("on", failing)
 
 
 CELL = ("--benchmark", "split:epochs=40", "--strategy", "finetune", "--out", "store")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 from torch import nn
+from torch.func import vmap
 from torch.utils import _pytree as pytree
 
 import retrograde as rg
@@ -204,6 +205,14 @@ def impure(x, calls=[]):  # noqa: B006 - what a trace cannot show is left in the
 def test_what_a_trace_does_not_tell_is_not_traced(step):
     with pytest.raises(NotTraced):
         trace("kind", step, (torch.ones(3),), "key")
+
+
+def test_a_single_number_that_became_a_constant_is_seen():
+    def annealed(progress, x):
+        return vmap(lambda x: x * float(progress.numpy()))(x)
+
+    with pytest.raises(NotTraced, match="with other inputs"):
+        trace("kind", annealed, (torch.tensor(0.5), torch.ones(3)), "key")
 
 
 def test_outputs_keep_the_form_of_the_step():

@@ -246,4 +246,4 @@ def _zeros(params: Params) -> Params:
 
 OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {"sgd": plain, "momentum": momentum, "adam": adam}
 INNER = {name: make() for name, make in OPTIMIZERS.items()}
-"""Optimisers of inner steps, made in advance because a compiled step cannot make one."""
+"""Optimisers of inner steps, by name."""

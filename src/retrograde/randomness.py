@@ -53,12 +53,7 @@ def named(
     name: str,
 ) -> Int64[Tensor, ""]:
     """The key of a named draw, where one key serves several; without a name, the key itself."""
-    return _mixed(key ^ number(name)) if name else key
-
-
-def number(name: str) -> int:
-    """A number of 32 bits that stands for a name."""
-    return crc32(name.encode())
+    return _mixed(key ^ crc32(name.encode())) if name else key
 
 
 def uniform(

@@ -74,7 +74,7 @@ class Networks:
         Args:
             shape: The shape of one example.
         """
-        # Kept, since a compiled step asks again, and cannot try the model.
+        # Kept, since every step asks again; a trial's operations would be part of a trace.
         if shape not in self._perceptron:
             self._perceptron[shape] = perceptron_layers(self._pristine, shape)
         return self._perceptron[shape]

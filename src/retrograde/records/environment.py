@@ -35,12 +35,26 @@ def _device(device: torch.device) -> str:
 
 def cpu_name() -> str:
     """The model of the processor."""
+    return _cpu_entry("model name") or platform.processor() or platform.machine()
+
+
+def cpu_instructions() -> str:
+    """The sets of instructions of the processor, as Linux lists them; empty elsewhere.
+
+    Processors of one name differ in them where a virtual machine hides some.
+    """
+    # The second name is that of ARM.
+    return _cpu_entry("flags") or _cpu_entry("Features")
+
+
+def _cpu_entry(name: str) -> str:
+    """An entry of the first processor in Linux's list; empty if there is none."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        model = next(line for line in lines if line.startswith("model name"))
-        return model.partition(":")[2].strip()
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    except OSError:
+        return ""
+    entry = next((line for line in lines if line.startswith(name)), "")
+    return entry.partition(":")[2].strip()
 
 
 def _commit() -> str:

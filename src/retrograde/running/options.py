@@ -142,7 +142,7 @@ def _check_machine(options: Options) -> None:
             "device=cuda needs a GPU that PyTorch can use, and there is none. Use device=cpu."
         )
     if options.compile == "on":
-        check_compiler(torch.device(options.device))
+        check_compiler()
 
 
 def chosen(pairs: list[Pair], only: str | None) -> list[Pair]:

@@ -21,8 +21,9 @@ from torch.utils import _pytree as pytree
 
 from retrograde.data.cache import cache_folder
 from retrograde.errors import UserError
+from retrograde.parts.class_code import code_digest
 from retrograde.process import keep_memory
-from retrograde.records.environment import cpu_name
+from retrograde.records.environment import cpu_instructions, cpu_name
 from retrograde.training.traced_step import NotTraced, Run, Step, Trace, trace
 
 Compile = Literal["auto", "on", "off"]
@@ -58,7 +59,11 @@ def compile_or_reason(
         compile_()
     except Exception as error:
         if mode == "on":
-            raise UserError(f"compile=on: the step cannot be compiled: {error}") from error
+            reason = str(error).strip().removesuffix(".")
+            raise UserError(
+                f"compile=on needs a step that can be compiled; this one cannot: {reason}. "
+                "Use compile=auto or compile=off."
+            ) from error
         return str(error).strip().partition("\n")[0]
     return None
 
@@ -75,9 +80,10 @@ def compile_step(backend: Any, inputs: tuple[Any, ...]) -> Step:
         inputs: The inputs of the step besides what it changes.
 
     Raises:
-        UserError: If there is no compiler for the device.
+        UserError: If there is no C++ compiler.
+        NotTraced: If the step is no list of operations on tensors.
     """
-    check_compiler(backend.device)
+    check_compiler()
     keep_memory()
     sizes = backend.strategy.continuous_settings()
     try:
@@ -136,6 +142,9 @@ def step_constants(
     return (
         type(benchmark),
         type(strategy),
+        # Of a notebook's classes, the values that their methods use may have changed.
+        code_digest(type(benchmark)),
+        code_digest(type(strategy)),
         backend.net.networks.kinds,
         str(backend.device),
         repr(values),
@@ -146,17 +155,20 @@ def _library(found: Trace, tensors: list[Tensor], device: torch.device) -> Run:
     """The library of a trace, from the user's cache or compiled now."""
     steps = cache_folder() / "steps"
     folder = steps / _digest(found, tensors, device)
-    with suppress(OSError, RuntimeError):  # there is none, or it is damaged
-        run = _loaded(folder, device)
-        folder.touch()
-        return run
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        with suppress(OSError, RuntimeError):  # it is damaged
+            run = _loaded(folder, tensors, device)
+            with suppress(OSError):  # the cache can be read alone
+                folder.touch()
+            return run
+        shutil.rmtree(folder, ignore_errors=True)
     made = _new_folder(steps)
     try:
         _make(found, tensors, made)
+        run = _loaded(made, tensors, device)
         with suppress(OSError):  # another process was faster, or the cache cannot be written
             made = made.rename(folder)
-        return _loaded(made, device)
+        return run
     finally:
         if made != folder:
             shutil.rmtree(made, ignore_errors=True)
@@ -183,8 +195,8 @@ def _make(found: Trace, tensors: list[Tensor], folder: Path) -> None:
         aot_compile(found.module, tuple(tensors), options=options)
 
 
-def _loaded(folder: Path, device: torch.device) -> Run:
-    """The library in a folder.
+def _loaded(folder: Path, tensors: list[Tensor], device: torch.device) -> Run:
+    """The library in a folder, which is tried.
 
     Raises:
         OSError: If there is none.
@@ -198,7 +210,12 @@ def _loaded(folder: Path, device: torch.device) -> Run:
     if device.type == "cpu":
         run: Run = runners.AOTIModelContainerRunnerCpu(str(path), 1).run
     else:
-        run = runners.AOTIModelContainerRunnerCuda(str(path), 1, str(device)).run
+        # Kernels are files beside the library, which names the folder that it was made in.
+        kernels = str(folder)
+        run = runners.AOTIModelContainerRunnerCuda(str(path), 1, str(device), kernels).run
+    # The first call reads kernels, whose files may be gone later.
+    with torch.no_grad():
+        run(tensors)
     return run
 
 
@@ -206,22 +223,36 @@ def _digest(found: Trace, tensors: list[Tensor], device: torch.device) -> str:
     """Of everything that a library depends on."""
     module = found.module
     constants = [
-        (node.target, getattr(module, node.target).tolist())
+        (node.target, _content(getattr(module, node.target)))
         for node in module.graph.nodes
         if node.op == "get_attr"
     ]
-    forms = [(tuple(x.shape), x.stride(), x.dtype) for x in tensors]
+    forms = list(map(_form, tensors))
     # Kernels for the CPU are compiled for a number of threads.
-    machine = (cpu_name(), torch.__version__, str(device), torch.get_num_threads(), OPTIONS)
+    cpu = (cpu_name(), cpu_instructions(), torch.get_num_threads())
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    machine = (cpu, str(device), gpu, torch.__version__, OPTIONS)
     content = repr((module.code, constants, forms, machine))
     return hashlib.sha256(content.encode()).hexdigest()[:20]
+
+
+def _form(tensor: Tensor) -> tuple[object, ...]:
+    return tuple(tensor.shape), tensor.stride(), tensor.dtype
+
+
+def _content(constant: Tensor) -> tuple[object, ...]:
+    """The form, the device and the bytes of a constant, which may be large."""
+    whole = constant.detach().cpu().contiguous().reshape(-1)
+    read = whole.view(torch.uint8).numpy().tobytes()
+    return *_form(constant), str(constant.device), hashlib.sha256(read).hexdigest()
 
 
 def _remove_unused(steps: Path) -> None:
     oldest = time.time() - KEPT_DAYS * 24 * 3600
     for folder in steps.iterdir():
-        if folder.stat().st_mtime < oldest:
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # another process has removed or renamed it
+            if folder.stat().st_mtime < oldest:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 Tree = TypeVar("Tree")
@@ -242,18 +273,19 @@ _Signature = tuple[str, tuple[int, ...], str]
 
 
 def signature(state: Any) -> list[_Signature]:
-    """The name, shape and dtype of every tensor of a state, or of several."""
+    """The name, shape and dtype of every tensor of a state, or of several, in order of names."""
     forms = []
     for path, leaf in pytree.tree_flatten_with_path(state)[0]:
         name = pytree.keystr(path)
         forms.append((name, tuple(leaf.shape), str(leaf.dtype)))
-    return forms
+    # A hook may give the state's dictionaries in another order than it was given.
+    return sorted(forms)
 
 
-def check_compiler(device: torch.device) -> None:
-    """Raise `UserError` if compiling for the CPU needs a C++ compiler and there is none."""
+def check_compiler() -> None:
+    """Raise `UserError` if there is no C++ compiler."""
     compiler = os.environ.get("CXX", "g++")
-    if device.type == "cpu" and not shutil.which(compiler):
+    if not shutil.which(compiler):
         raise UserError(
             f"Compiling needs a C++ compiler, and {compiler!r} is not on the path. "
             "Install g++ or set CXX."
