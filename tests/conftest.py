@@ -2,6 +2,8 @@
 
 from dataclasses import is_dataclass
 from functools import wraps
+from pathlib import Path
+from typing import Any, get_type_hints
 
 import jaxtyping
 import pytest
@@ -17,7 +19,7 @@ CHECKED = (
 
 def pytest_configure(config):
     """Benchmarks go unchecked: the checks take time."""
-    if not any("benchmarks" in word for word in config.args):
+    if not any("benchmarks" in Path(word).parts for word in config.args):
         jaxtyping.jaxtyped = cheaply_jaxtyped  # which the import hook looks up there
         jaxtyping.install_import_hook(
             [f"retrograde.{name}" for name in CHECKED], "beartype.beartype"
@@ -79,11 +81,26 @@ def checkers(function, typechecker):
     def accept_value(value):
         pass
 
-    annotations = dict(function.__annotations__)
+    annotations = {
+        name: resolved(each, function.__globals__)
+        for name, each in function.__annotations__.items()
+    }
     accept_value.__module__ = function.__module__
     accept_value.__annotations__ = {"value": annotations.pop("return", object)}
     accept.__annotations__ = annotations
     return typechecker(accept), typechecker(accept_value)
+
+
+def resolved(annotation, names):
+    """An annotation that may be text; anything if it names what is imported for type checkers only."""
+
+    def function(value: annotation):
+        pass
+
+    try:
+        return get_type_hints(function, names, include_extras=True)["value"]
+    except Exception:
+        return Any
 
 
 settings.register_profile("any machine", deadline=None)

@@ -76,6 +76,16 @@ def test_fields_of_a_dataclass_are_checked_together():
         Pair(torch.zeros(2), torch.zeros(3))
 
 
+def test_a_type_that_is_imported_for_type_checkers_alone_is_not_checked():
+    @checked()
+    def first(x: "Float[Tensor, ' row']", y: "OnlyForTypeCheckers") -> "OnlyForTypeCheckers":
+        return y
+
+    assert first(torch.zeros(2), "one") == "one"
+    with refused():
+        first(torch.zeros(2, 3), "one")
+
+
 def test_the_checks_can_be_turned_off(stretched, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     assert stretched(4)(torch.zeros(2, 3)).shape == (2, 4)
