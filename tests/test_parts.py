@@ -59,8 +59,13 @@ STREAMS = [
     and name not in ELSEWHERE
 ]
 SCENARIOS = get_args(Scenario)
-BRIEF = {"mer": {"batches": 2, "replay_batch": 2}}
-"""Settings of a slow strategy in these tests: MER takes a step for every replayed example."""
+BRIEF = {
+    "gdumb": {"epochs": 5},  # over its whole memory, after every experience
+    "hal": {"anchor_steps": 10},
+    "mer": {"batches": 2, "replay_batch": 2},  # a step for every replayed example
+    "ranpac": {"projection": 200},  # the size of a system that each evaluation solves
+}
+"""Settings of slow strategies in these tests: amounts, on which no claim depends."""
 ON_DIGITS = {
     "omniglot_sequence": {"split": (5, 1, 4), "test_after": (2, 4)},
     "mnist360": {"rounds": 2},

@@ -60,10 +60,14 @@ def start(tmp_path, monkeypatch):
         process.wait()
 
 
+def recorded(folder):
+    """The paths of the records."""
+    return sorted(folder.rglob("seed-*.json"))
+
+
 def results(folder):
     """What the records say, but for time, memory and the way of training."""
-    paths = sorted(folder.rglob("seed-*.json"))
-    found = {path.relative_to(folder): json.loads(path.read_text()) for path in paths}
+    found = {path.relative_to(folder): json.loads(path.read_text()) for path in recorded(folder)}
     for record in found.values():
         record.pop("clocks")
         record.pop("environment")
@@ -82,7 +86,7 @@ def test_kills_at_random_moments_and_a_resume_give_the_records_of_an_undisturbed
     for _ in range(5):
         kept = results(tmp_path / "killed")
         process = start("killed", *SAME_WAY)
-        while process.poll() is None and len(results(tmp_path / "killed")) <= len(kept):
+        while process.poll() is None and len(recorded(tmp_path / "killed")) <= len(kept):
             time.sleep(0.01)
         time.sleep(random.uniform(0, 0.25))
         process.kill()

@@ -201,11 +201,12 @@ def _settle(figure: Figure) -> None:
 
     The last digits of a constrained layout differ between processes.
     """
-    if not isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
+    engine = figure.get_layout_engine()
+    if not isinstance(engine, ConstrainedLayoutEngine):
         return
     # the first layout is made for texts that it moves
     for _ in range(2):
-        figure.draw_without_rendering()
+        engine.execute(figure)
     figure.set_layout_engine("none")
     for axes in figure.axes:
         corners = axes.get_position(original=True).get_points()
