@@ -67,6 +67,8 @@ def checked(function, typechecker):
             accept_value(value)
         return value
 
+    # Errors name an author's line; code without a file is no author's.
+    call.__code__ = call.__code__.replace(co_filename="<checks>")
     call.is_checked = True
     return call
 
