@@ -13,7 +13,7 @@ import torch
 
 def environment(device: torch.device) -> dict[str, Any]:
     """The machine, the threads, the versions and the commit, as a record has them."""
-    return {**_machine(), "device": _device(device), "threads": torch.get_num_threads()}
+    return {**_machine(), "device": device_name(device), "threads": torch.get_num_threads()}
 
 
 @cache
@@ -29,7 +29,8 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _device(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """The model of a GPU; otherwise `cpu`."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 

@@ -23,7 +23,7 @@ from retrograde.data.cache import cache_folder
 from retrograde.errors import UserError
 from retrograde.parts.class_code import code_digest
 from retrograde.process import keep_memory
-from retrograde.records.environment import cpu_instructions, cpu_name
+from retrograde.records.environment import cpu_instructions, cpu_name, device_name
 from retrograde.training.traced_step import NotTraced, Run, Step, Trace, trace
 
 Compile = Literal["auto", "on", "off"]
@@ -230,8 +230,7 @@ def _digest(found: Trace, tensors: list[Tensor], device: torch.device) -> str:
     forms = list(map(_form, tensors))
     # Kernels for the CPU are compiled for a number of threads.
     cpu = (cpu_name(), cpu_instructions(), torch.get_num_threads())
-    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
-    machine = (cpu, str(device), gpu, torch.__version__, OPTIONS)
+    machine = (cpu, str(device), device_name(device), torch.__version__, OPTIONS)
     content = repr((module.code, constants, forms, machine))
     return hashlib.sha256(content.encode()).hexdigest()[:20]
 
